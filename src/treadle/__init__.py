@@ -1,0 +1,1 @@
+"""Treadle: the closed loop of machine learning in one package."""

@@ -1,0 +1,68 @@
+"""Records of data: versions, findings, profiles of a table."""
+
+import datetime as dt
+from typing import Any
+
+from msgspec import Struct
+
+from treadle.records.definitions import Column
+
+
+class DatasetVersion(Struct, frozen=True, kw_only=True):
+    """An immutable state of a dataset: the Delta version it is, and the digest of all that was appended up to it."""
+
+    project: str
+    dataset: str
+    number: int
+    digest: str
+    delta_version: int
+    rows: int
+    added_rows: int
+    columns: tuple[Column, ...]
+    source: str
+    event_time: dt.datetime
+    recorded_time: dt.datetime | None = None
+    known_until: dt.datetime | None = None
+    description: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that validation found. `effect`: `halt` (schema skew), `retrain` (value skew), `note`."""
+
+    check: str
+    column: str | None
+    effect: str
+    text: str
+    rows: int = 0
+    facts: dict[str, Any] = {}
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What a pipeline does about the data it was given: `go`, `retrain` or `halt`, with the evidence."""
+
+    decision: str
+    findings: list[Finding]
+
+
+class ColumnProfile(Struct, frozen=True, kw_only=True):
+    """Content and structure of one column. Numbers are None for columns that have none; quantiles at 0, .05, .25, .5, .75, .95, 1."""
+
+    name: str
+    dtype: str
+    rows: int
+    missing: int
+    distinct: int | None = None
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+    mean: float | None = None
+    std: float | None = None
+    quantiles: tuple[float, ...] = ()
+    top: tuple[tuple[str, int], ...] = ()
+
+
+class TableProfile(Struct, frozen=True, kw_only=True):
+    """A profile of a whole table."""
+
+    rows: int
+    columns: tuple[ColumnProfile, ...]

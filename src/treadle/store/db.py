@@ -1,0 +1,267 @@
+"""The database: SQLite by default, PostgreSQL by URL; one way to read and one way to write.
+
+A write is a function of a connection. On SQLite it is handed to the one writer thread of this process, which gathers what waits
+into one transaction (a savepoint each, so that one failure undoes only itself), and answers after the commit is on disk
+(`synchronous=FULL`): sixteen writers share one fsync. Between processes stands a file lock with a turnstile: SQLite's own busy
+handler sleeps and retries, which starves writers, and a plain lock lets the holder grab it again before anybody wakes. On
+PostgreSQL a write is a transaction of its own, run again after a serialisation failure or deadlock; so a write function must be
+repeatable: read, decide and write through the connection only.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc, text
+from sqlalchemy.pool import QueuePool
+
+from treadle.records.errors import TreadleError
+
+T = TypeVar("T")
+
+#: Most write functions in one transaction, and the longest that one may gather, in seconds: bounds what a waiting process waits.
+BATCH = 256
+BATCH_SECONDS = 0.05
+_RETRIES = 20
+
+
+class Database:
+    """A metadata database. Make it with `Database.open`; close it, or use it as a context manager."""
+
+    def __init__(self, engine: Engine, write_engine: Engine, lock: "_Turnstile | None"):
+        self._read = engine
+        self._write = write_engine
+        self._lock = lock
+        self._queue: queue.SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._start = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def open(cls, url: str) -> "Database":
+        """Open `sqlite:///path/to/file.db` or `postgresql://…`; the schema is checked by `migrate.ensure`, not here."""
+        if url.startswith("sqlite:///"):
+            path = Path(url.removeprefix("sqlite:///"))
+            return cls(_sqlite(path, writes=False), _sqlite(path, writes=True), _Turnstile(path))
+        if url.startswith("postgresql"):
+            url = "postgresql+psycopg" + url[url.index("://") :]
+            engine = create_engine(url, poolclass=QueuePool, pool_size=4, max_overflow=12, pool_pre_ping=True)
+            return cls(engine, engine, None)
+        raise TreadleError(
+            f"{url.split(':')[0]!r} is no metadata database that Treadle knows.",
+            remedy="Use sqlite:///path/to/treadle.db or postgresql://user@host/database.",
+        )
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._read.dialect.name
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that reads one consistent snapshot."""
+        with _translated(), self._read.connect() as connection:
+            yield connection
+
+    def write(self, function: Callable[[Connection], T]) -> T:
+        """Run `function(connection)` in a transaction and return its value once it is on disk.
+
+        Its exception undoes it and is raised here. Must not be called from inside a write function.
+        """
+        if self._closed:
+            raise TreadleError("The database is closed.", remedy="Open the home again.", code="unavailable")
+        if self._lock is None:
+            return self._transaction(function)
+        if self._writer is None:
+            self._start_writer()
+        elif threading.current_thread() is self._writer:
+            raise RuntimeError("a write function must use its connection, not start another write")
+        future: Future[T] = Future()
+        self._queue.put((function, future))
+        return future.result()
+
+    def close(self) -> None:
+        """Finish what waits and close all connections."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._writer is not None:
+            self._queue.put(None)
+            self._writer.join()
+        self._read.dispose()
+        self._write.dispose()
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _transaction(self, function: Callable[[Connection], T]) -> T:
+        for attempt in range(_RETRIES):
+            try:
+                with _translated(), self._write.begin() as connection:
+                    return function(connection)
+            except exc.DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in ("40001", "40P01") or attempt == _RETRIES - 1:
+                    raise
+                time.sleep(0.002 * 2 ** min(attempt, 6))
+        raise AssertionError("unreachable")
+
+    # ── SQLite: one writer thread ────────────────────────────────────────────────────────────────────────────────
+
+    def _start_writer(self) -> None:
+        with self._start:
+            if self._writer is None:
+                thread = threading.Thread(target=self._run_writer, name="treadle-writer", daemon=True)
+                thread.start()
+                self._writer = thread
+
+    def _run_writer(self) -> None:
+        assert self._lock is not None
+        open_for_business = True
+        while open_for_business:
+            first = self._queue.get()
+            if first is None:
+                break
+            batch = [first]
+            try:
+                with self._lock.held():
+                    open_for_business = self._commit(batch)
+            except BaseException as error:  # noqa: BLE001  (whatever happens to the writer is told to every caller that waits)
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(_readable(error))
+
+    def _commit(self, batch: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> bool:
+        """One transaction of what is in `batch` and what else waits; False once the queue has said to stop."""
+        answers: list[tuple[Future[Any], Any]] = []
+        more = True
+        deadline = time.monotonic() + BATCH_SECONDS
+        with self._write.connect() as connection, connection.begin():
+            index = 0
+            while index < len(batch):
+                function, future = batch[index]
+                try:
+                    with connection.begin_nested():
+                        answers.append((future, function(connection)))
+                except (TreadleError, exc.IntegrityError, LookupError, ValueError, TypeError, AttributeError) as error:
+                    future.set_exception(error)
+                index += 1
+                if index == len(batch) and len(batch) < BATCH and time.monotonic() < deadline:
+                    with contextlib.suppress(queue.Empty):
+                        waiting = self._queue.get_nowait()
+                        if waiting is None:
+                            more = False
+                        else:
+                            batch.append(waiting)
+        for future, answer in answers:
+            future.set_result(answer)
+        return more
+
+
+class _Turnstile:
+    """A lock between processes that its last holder cannot grab again past somebody who waits.
+
+    Whoever wants the lock takes the gate first, then the lock, then gives the gate back. While one waits for the lock it holds the
+    gate, so the holder, coming back, queues behind it.
+    """
+
+    def __init__(self, database: Path):
+        self._gate = os.open(f"{database}.gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock."""
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give the file descriptors back."""
+        os.close(self._gate)
+        os.close(self._lock)
+
+
+def _sqlite(path: Path, *, writes: bool) -> Engine:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        pool_size=1 if writes else 8,
+        max_overflow=0 if writes else 24,
+        connect_args={"check_same_thread": False, "timeout": 60, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000", "temp_store=MEMORY"):
+            cursor.execute(f"PRAGMA {pragma}")
+        if not writes:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # The driver's own implicit BEGIN is off: a reader takes a snapshot, a writer the write lock, at once and not at its first write.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except exc.OperationalError as error:
+        raise _readable(error) from error
+
+
+def _readable(error: BaseException) -> BaseException:
+    """A driver's operational error in words; anything else as it is."""
+    said = str(getattr(error, "orig", error)).strip().splitlines()[0:1]
+    first = said[0] if said else type(error).__name__
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "disk is full" in first or "disk I/O error" in first:
+        return TreadleError(
+            f"The disk did not take the write: {first}. Nothing of it was kept.",
+            remedy="Free space on the disk that holds the home (df -h), then repeat the call: treadle doctor",
+            code="storage_full",
+        )
+    if isinstance(error, exc.OperationalError) and getattr(error.orig, "sqlstate", None) not in ("40001", "40P01"):
+        if "no such table" in first:
+            return error
+        return TreadleError(
+            f"The metadata database does not answer: {first}.",
+            remedy="Check that it runs and that the address is right: treadle doctor",
+            code="unavailable",
+        )
+    return error
+
+
+def ping(database: Database) -> float:
+    """Seconds that one trivial read takes."""
+    start = time.perf_counter()
+    with database.read() as connection:
+        connection.execute(text("SELECT 1"))
+    return time.perf_counter() - start
