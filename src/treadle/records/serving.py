@@ -81,6 +81,7 @@ class LogEntry(Struct, frozen=True, kw_only=True, array_like=True):
     latency_us: int
     request_id: str = ""
     error: str = ""
+    ids: list[str] = []  # the caller's own row ids, empty where it gave none
 
 
 class Segment(Struct, frozen=True, kw_only=True):
