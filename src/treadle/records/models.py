@@ -67,6 +67,23 @@ class Signature(Struct, frozen=True, kw_only=True):
     classes: tuple[str, ...] = ()
 
 
+class Fitted(Struct, frozen=True, kw_only=True):
+    """A trained model as a fit step returns it, before it is sealed: plain bytes in a format that needs no unpickling.
+
+    `content` is LightGBM's text model (`lightgbm`) or skops bytes (`sklearn`). `features` of the training frame are the inputs of `signature`,
+    in its order. `output` is what a prediction is: `probability` (of class 1) or `value`.
+    """
+
+    flavor: str
+    content: bytes
+    signature: Signature
+    label: str
+    params: dict[str, Any] = {}
+    output: str = "probability"
+    rows: int = 0  # it was trained on
+    event_time: dt.datetime | None = None  # latest row it was trained on, where that is known
+
+
 class BundleFile(Struct, frozen=True, kw_only=True):
     """One file of a bundle."""
 
