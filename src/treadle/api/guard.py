@@ -1,0 +1,226 @@
+"""What stands before every request: whose page sent it, how big it is, who it runs as.
+
+*Host* keeps a foreign name that somebody pointed at this machine (DNS rebinding) from reaching it. *Origin* keeps another site's
+page from using the reader's browser. On loopback whoever can connect is the owner of the home, unless a token says otherwise;
+beyond it every request needs a token (`Authorization: Bearer trd_…`, or the console's cookie).
+"""
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from treadle.api.errors import encode
+from treadle.records.calls import Actor
+from treadle.records.errors import TreadleError
+
+log = logging.getLogger("treadle.api")
+
+#: Anybody may ask these: they say nothing of the home.
+OPEN = ("/health", "/version", "/openapi.json")
+#: The cookie that carries a person's token to the console.
+COOKIE = "treadle_token"
+MAX_BODY = 32 * 1024 * 1024
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Guard:
+    """ASGI middleware: refuses what must not come in, and says who the rest runs as (`scope["state"]["actor"]`).
+
+    Args:
+        app: what is guarded.
+        authenticate: token → actor; raises `unauthenticated`.
+        nobody: who a request without a token runs as; None where every request needs one.
+        names: host names, besides loopback's, that this server answers to.
+        addresses: answer to any bare IP address too (a server that listens beyond loopback).
+        max_body: bytes that a request may bring.
+        open_prefixes: paths served to anybody (the console's login and static files).
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticate: Callable[[str], Actor],
+        nobody: Actor | None,
+        names: Iterable[str] = (),
+        addresses: bool = False,
+        max_body: int = MAX_BODY,
+        open_prefixes: tuple[str, ...] = ("/login", "/static/"),
+    ):
+        self._app = app
+        self._authenticate = authenticate
+        self._nobody = nobody
+        self._names = {name.lower() for name in names}
+        self._addresses = addresses
+        self._max_body = max_body
+        self._open_prefixes = open_prefixes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Guard one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: Headers = scope["headers"]
+        try:
+            self._check_host(_one(headers, b"host"))
+            self._check_origin(scope["method"], headers)
+            self._check_size(headers)
+            actor = await self._actor(scope["path"], headers)
+        except TreadleError as error:
+            status = 413 if error.details.get("limit") else None
+            await answer(send, *encode(error, status), close=True, method=scope["method"])
+            return
+        scope.setdefault("state", {})["actor"] = actor
+        await self._app(scope, self._limited(receive), send)
+
+    def _check_host(self, host: str) -> None:
+        name = host_name(host)
+        if name in self._names or is_loopback(name) or (self._addresses and is_address(name)):
+            return
+        raise TreadleError(
+            f"This server does not answer to the host name {name!r}.",
+            remedy=f"Call it by the address it listens on, or start it with --allow-host {name or 'NAME'}",
+            code="denied",
+            details={"host": host},
+        )
+
+    def _check_origin(self, method: str, headers: Headers) -> None:
+        origin, site = _one(headers, b"origin"), _one(headers, b"sec-fetch-site")
+        foreign = bool(origin) and urlsplit(origin).netloc.lower() != _one(headers, b"host").lower()
+        if foreign or (site in ("cross-site", "same-site") and method not in ("GET", "HEAD")):
+            raise TreadleError(
+                f"A page of {origin or 'another site'} may not call this server.",
+                remedy="Call it from its own console, from the command line, or from a program (which sends no Origin).",
+                code="denied",
+                details={"origin": origin},
+            )
+
+    def _check_size(self, headers: Headers) -> None:
+        length = _one(headers, b"content-length")
+        if length.isdigit() and int(length) > self._max_body:
+            raise self.too_large()
+
+    async def _actor(self, path: str, headers: Headers) -> Actor | None:
+        token = bearer(headers) or cookie(headers)
+        if token:
+            try:
+                return await run_in_threadpool(self._authenticate, token)
+            except TreadleError:
+                if not path.startswith(self._open_prefixes) and path not in OPEN:
+                    raise
+                return None
+        if self._nobody is None and path not in OPEN and not path.startswith(self._open_prefixes):
+            raise TreadleError(
+                "This server wants to know who calls, and the request brought no token.",
+                remedy="Send Authorization: Bearer TOKEN (command line: TREADLE_TOKEN); an admin issues one: treadle token add NAME",
+                code="unauthenticated",
+            )
+        return self._nobody
+
+    def _limited(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Any:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_body:
+                raise self.too_large()
+            return message
+
+        return counted
+
+    def too_large(self) -> TreadleError:
+        """The error of a body over the limit."""
+        return TreadleError(
+            f"The request is larger than {self._max_body:,} bytes.",
+            remedy="Send it in parts (metrics: fewer a call; files: treadle data ingest).",
+            details={"limit": self._max_body},
+        )
+
+
+async def answer(send: Send, status: int, body: bytes, *, close: bool = False, method: str = "GET", allow: str = "") -> None:
+    """Send a JSON answer."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if close:
+        headers.append((b"connection", b"close"))
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if allow:
+        headers.append((b"allow", allow.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+def bearer(headers: Headers) -> str:
+    """The bearer token of a request, empty where there is none."""
+    scheme, _, token = _one(headers, b"authorization").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def cookie(headers: Headers) -> str:
+    """The console's token, empty where there is none."""
+    raw = _one(headers, b"cookie")
+    if COOKIE not in raw:
+        return ""
+    try:
+        morsel = SimpleCookie(raw).get(COOKIE)
+    except CookieError:
+        return ""
+    return morsel.value if morsel else ""
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without port and brackets, lower case.
+
+    >>> host_name("[::1]:8400"), host_name("LocalHost:80"), host_name("")
+    ('::1', 'localhost', '')
+    """
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rsplit(":", 1)[0] if host.count(":") == 1 else host
+
+
+def is_address(name: str) -> bool:
+    """Whether it is a bare IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host name or address can only mean this machine.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    return name == "localhost" or (is_address(name) and ipaddress.ip_address(name).is_loopback)
+
+
+def own_names() -> tuple[str, ...]:
+    """The names that this machine calls itself."""
+    name = socket.gethostname().lower()
+    return (name, name.partition(".")[0])
+
+
+def _one(headers: Headers, name: bytes) -> str:
+    values = [value for key, value in headers if key == name]
+    if len(values) > 1 and name in (b"host", b"origin", b"authorization", b"content-length"):
+        raise TreadleError(f"The header {name.decode()} is given twice.", remedy="Send it once.")
+    return values[0].decode("latin-1") if values else ""
