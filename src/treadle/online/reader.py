@@ -1,0 +1,285 @@
+"""The reading side: features of an entity as of a moment, from memory, in microseconds.
+
+A reader keeps, per view and key, what is in the store as sorted times with running sums (windows) or rows (newest values), so that a
+window at any moment T is two bisections and one subtraction. Before each read it asks SQLite whether anybody has committed since
+(`PRAGMA data_version`, about a microsecond) and takes in only the rows that are new: a read sees everything that another process
+committed before it began. Late events are put where they belong. What the store has forgotten leaves memory too, so memory is bounded
+by the longest window. A file that is not there yet, or was put back by another, is only a store with other contents.
+"""
+
+import contextlib
+import math
+import os
+import sqlite3
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from treadle.online.store import key_text, stream_of
+from treadle.online.windows import FINISH, SECOND, columns_of, fixed
+from treadle.records.definitions import FeatureView
+from treadle.records.errors import TreadleError
+
+_decode = msgspec.msgpack.Decoder(list[Any]).decode
+Value = float | int | str | bool | None
+
+
+class OnlineReader:
+    """Reads features of `views` from the store at `path`.
+
+    Args:
+        path: the file that `SqliteOnline` writes; it need not exist yet.
+        views: what can be read. Views of one name but other shape (of two model generations) each need a reader of their own.
+
+    Thread-safe. Used after a fork only if made after it.
+    """
+
+    def __init__(self, path: Path | str, views: Iterable[FeatureView]):
+        self.path = Path(path)
+        self._views = {view.name: _Memory(view) for view in views}
+        self._by_stream: dict[str, list[_Memory]] = {}
+        for memory in self._views.values():
+            self._by_stream.setdefault(stream_of(memory.view), []).append(memory)
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._version = -1
+
+    def read(self, view_name: str, keys: Sequence[Sequence[Any]], at_us: Sequence[int]) -> dict[str, list[Value]]:
+        """The features of a view, one row a key, each as of its moment.
+
+        Args:
+            view_name: one of the reader's views.
+            keys: entity keys in the order of `view.entity`; a null in a key means "nobody": as if nothing was known.
+            at_us: moments, microseconds since 1970 UTC.
+
+        Returns:
+            `{"view.feature": [value, …]}`. A mean of an empty window is None, a sum 0.0, a count 0; a newest value that is missing or
+            older than its time-to-live is None; anything is None that the store has already forgotten.
+
+        Raises:
+            TreadleError: `not_found` for a view that the reader was not made for; `corrupt` for a file that is no store.
+        """
+        memory = self._views.get(view_name)
+        if memory is None:
+            raise TreadleError(
+                f"This reader has no feature view {view_name!r}.",
+                remedy=f"Ask for one of {', '.join(self._views) or 'none: it was made without views'}.",
+                code="not_found",
+            )
+        with self._lock:
+            self._refresh()
+            return memory.read(keys, at_us)
+
+    def refresh(self) -> None:
+        """Take in what is new, as each read does by itself."""
+        with self._lock:
+            self._refresh()
+
+    def close(self) -> None:
+        """Close the file and forget everything."""
+        with self._lock:
+            self._disconnect()
+
+    def _refresh(self) -> None:
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            self._disconnect()
+            return
+        if (status.st_dev, status.st_ino) != self._file:
+            self._disconnect()
+            self._connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=60, isolation_level=None, check_same_thread=False)
+            self._file = (status.st_dev, status.st_ino)
+        assert self._connection is not None
+        try:
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:
+                self._take_in(self._connection)
+                self._version = version
+        except sqlite3.DatabaseError as error:
+            self._disconnect()
+            raise TreadleError(
+                f"The online store {self.path} cannot be read: {error}.",
+                remedy="It is a copy of the datasets: delete the file and build it again, treadle doctor says how.",
+                code="corrupt",
+            ) from error
+
+    def _take_in(self, connection: sqlite3.Connection) -> None:
+        with _snapshot(connection):
+            if self._version == -1 and not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'streams'").fetchone():
+                raise sqlite3.DatabaseError("it has no streams")
+            for stream, place, head, epoch, data_from in connection.execute("SELECT stream, place, head, epoch, data_from FROM streams").fetchall():
+                for memory in self._by_stream.get(stream, ()):
+                    if memory.epoch != epoch:
+                        memory.forget()
+                        memory.epoch = epoch
+                    if memory.head < head:
+                        memory.add(connection.execute(f"SELECT key, time, body FROM s{place} WHERE seq > ? ORDER BY seq", (memory.head,)))
+                        memory.head = head
+                    if data_from is not None and data_from != memory.data_from:
+                        memory.prune(data_from)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._file = None
+        self._version = -1
+        for memory in self._views.values():
+            memory.forget()
+
+
+@contextlib.contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+class _Memory:
+    """One view in memory: an index per key."""
+
+    def __init__(self, view: FeatureView):
+        self.view = view
+        self.keys: dict[str, _Series] = {}
+        self.head = 0
+        self.epoch = 0
+        self.data_from: int | None = None
+        columns = columns_of(view)
+        self._windows = [
+            (f"{view.name}.{name}", columns.index(w.column), FINISH[w.aggregate], w.over_s * SECOND, w.hop_s * SECOND)
+            for name, w in view.windows.items()
+        ]
+        self._width = len(columns)
+
+    def forget(self) -> None:
+        self.keys.clear()
+        self.head = 0
+        self.epoch = 0
+        self.data_from = None
+
+    def add(self, rows: Iterable[tuple[str, int, bytes]]) -> None:
+        windows = bool(self._windows)
+        keys = self.keys
+        for key, time, body in rows:
+            series = keys.get(key)
+            if series is None:
+                series = keys[key] = _Sums(self._width) if windows else _Newest()
+            series.add(time, _decode(body))
+
+    def prune(self, data_from: int) -> None:
+        self.data_from = data_from
+        forever = not self._windows and self.view.ttl_s is None
+        for key, series in list(self.keys.items()):
+            if series.prune(data_from, forever=forever):
+                del self.keys[key]
+
+    def read(self, keys: Sequence[Sequence[Any]], at_us: Sequence[int]) -> dict[str, list[Value]]:
+        if self._windows:
+            return self._read_windows(keys, at_us)
+        found = [self._newest(key, at) for key, at in zip(keys, at_us, strict=True)]
+        empty = (None,) * len(self.view.columns)
+        columns = zip(*(row or empty for row in found), strict=True) if found else ((),) * len(self.view.columns)
+        return {name: list(values) for name, values in zip(self.view.features, columns, strict=True)}
+
+    def _read_windows(self, keys: Sequence[Sequence[Any]], at_us: Sequence[int]) -> dict[str, list[Value]]:
+        answer: dict[str, list[Value]] = {name: [] for name, *_ in self._windows}
+        data_from = self.data_from
+        for key, at in zip(keys, at_us, strict=True):
+            text = key_text(key)
+            series = None if text is None else self.keys.get(text)
+            times = series.times if series is not None else ()
+            end = bisect_right(times, at)
+            for name, column, finish, over, hop in self._windows:
+                start = (at - over) // hop * hop
+                if data_from is not None and start < data_from:
+                    answer[name].append(None)  # part of the window is forgotten: null, not a wrong number
+                elif not end or start > times[end - 1]:
+                    answer[name].append(finish(0, 0))
+                else:
+                    first = bisect_left(times, start, 0, end)
+                    sums, counts = series.totals[column]  # type: ignore[union-attr]
+                    answer[name].append(finish(sums[end] - sums[first], counts[end] - counts[first]))
+        return answer
+
+    def _newest(self, key: Sequence[Any], at: int) -> Sequence[Value] | None:
+        text = key_text(key)
+        series = None if text is None else self.keys.get(text)
+        if series is None:
+            return None
+        place = bisect_right(series.times, at) - 1
+        if place < 0 or (self.view.ttl_s is not None and at - series.times[place] > self.view.ttl_s * SECOND):
+            return None
+        return series.rows[place]  # type: ignore[union-attr]
+
+
+class _Sums:
+    """Events of one key: sorted times, and per column the running sum in millionths and count, one longer than the times."""
+
+    __slots__ = ("times", "totals")
+
+    def __init__(self, width: int):
+        self.times: list[int] = []
+        self.totals: list[tuple[list[int], list[int]]] = [([0], [0]) for _ in range(width)]
+
+    def add(self, time: int, values: Sequence[Any]) -> None:
+        times = self.times
+        if not times or time >= times[-1]:
+            times.append(time)
+            for (sums, counts), value in zip(self.totals, values, strict=True):
+                number = fixed(value)
+                sums.append(sums[-1] + (number or 0))
+                counts.append(counts[-1] + (number is not None))
+            return
+        place = bisect_right(times, time)
+        times.insert(place, time)
+        for (sums, counts), value in zip(self.totals, values, strict=True):
+            number = fixed(value)
+            extra, one = number or 0, number is not None
+            sums[place + 1 :] = [total + extra for total in sums[place:]]
+            counts[place + 1 :] = [count + one for count in counts[place:]]
+
+    def prune(self, limit: int, *, forever: bool) -> bool:
+        """Drop what is older than `limit`; True where nothing is left. The first running sum stays as the base."""
+        del forever
+        old = bisect_left(self.times, limit)
+        if old:
+            del self.times[:old]
+            for sums, counts in self.totals:
+                del sums[:old]
+                del counts[:old]
+        return not self.times
+
+
+class _Newest:
+    """Rows of one key by time; of equal times the one that came later stands later."""
+
+    __slots__ = ("rows", "times")
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.rows: list[Sequence[Value]] = []
+
+    def add(self, time: int, values: Sequence[Any]) -> None:
+        row = tuple(None if isinstance(v, float) and math.isnan(v) else v for v in values)
+        place = bisect_right(self.times, time)
+        self.times.insert(place, time)
+        self.rows.insert(place, row)
+
+    def prune(self, limit: int, *, forever: bool) -> bool:
+        """Drop what is older than `limit`, but for the newest such row where values never expire; True where nothing is left."""
+        old = bisect_left(self.times, limit) - (1 if forever else 0)
+        if old > 0:
+            del self.times[:old]
+            del self.rows[:old]
+        return not self.times
+
+
+_Series = _Sums | _Newest
