@@ -74,7 +74,8 @@ class SegmentWriter:
             os.close(self._file)
             partial.unlink(missing_ok=True)
             raise
-        self.end = start
+        #: Offset of the first record, and of the next one.
+        self.start = self.end = start
         self._closed = False
 
     @property
