@@ -115,10 +115,10 @@ def _locate(function: Callable[..., Any], file: Path | None) -> ast.AST | None:
     compiled = getattr(function, "__code__", None)
     if file is None or compiled is None:
         return None
-    for node in ast.walk(_module(file).tree):
+    module = _module(file)
+    for node in ast.walk(module.tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function.__name__:
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            if compiled.co_firstlineno in (first, node.lineno):
+            if compiled.co_firstlineno in (module.first_lines[id(node)], node.lineno):
                 return node
         elif isinstance(node, ast.Lambda) and function.__name__ == "<lambda>" and node.lineno == compiled.co_firstlineno:
             return node
@@ -141,6 +141,12 @@ class _Module:
                 remedy=f"Correct line {error.lineno} of {path}.",
                 code="bad_definition",
             ) from error
+        #: where Python says that a decorated function starts: at its first decorator
+        self.first_lines = {
+            id(node): min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
         _strip(self.tree)
         self.defined: dict[str, list[ast.stmt]] = {}
         for statement in self.tree.body:
@@ -306,8 +312,5 @@ def unpack_code(blobs: BlobStore, manifest: str, into: Path) -> Path:
 
 def loaded_from(root: Path) -> list[str]:
     """Names of modules that this process has loaded from under `root`: what to forget before another snapshot is loaded."""
-    return sorted(
-        name
-        for name, module in list(sys.modules.items())
-        if (file := getattr(module, "__file__", None)) and Path(file).is_relative_to(root)
-    )
+    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return sorted(name for name, file in files.items() if file and Path(file).is_relative_to(root))

@@ -32,7 +32,6 @@ def difference(before: tuple[str, ...], after: tuple[str, ...]) -> str:
     """
     old = dict(line.split("==", 1) for line in before)
     new = dict(line.split("==", 1) for line in after)
-    told = [
-        f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)
-    ]
+    changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    told = [f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}" for name in changed]
     return ", ".join(told)

@@ -141,6 +141,9 @@ events = Table(
     Column("event_time", Time, nullable=False),
     Column("recorded_time", Time, nullable=False),
     _name("payload_digest"),
+    # Erasable: the chain is over `payload_digest` = BLAKE3(salt || payload), so a payload and its salt can go and the chain still holds.
+    Column("salt", String(32)),
+    Column("payload", Text),
     Column("seq", BigInteger),
     Column("hash", String(64)),
     UniqueConstraint("seq", name="events_seq"),
@@ -148,16 +151,6 @@ events = Table(
     Index("events_type_seq", PROJECT, "type", "seq"),
     Index("events_subject_seq", PROJECT, "subject", "seq"),
     Index("events_unsealed", "seq", "recorded_time", "event_id"),
-)
-
-#: Erasable: the chain is over `payload_digest` = BLAKE3(salt || payload), so a payload and its salt can go and the chain still verifies.
-payloads = Table(
-    "payloads",
-    metadata,
-    _key(PROJECT),
-    _key("event_id"),
-    Column("salt", String(32), nullable=False),
-    Column("payload", Text, nullable=False),
 )
 
 heads = Table(
@@ -348,6 +341,7 @@ steps = Table(
     Column("components", Json, nullable=False),
     Column("why", Text, nullable=False),
     Column("output", String(64)),
+    Column("content", LargeBinary),  # the output itself, where it is small; else it is a blob
     _name("codec", nullable=True),
     Column("attempt", Integer, nullable=False),
     Column("started", Time),
@@ -365,6 +359,7 @@ step_cache = Table(
     _name("step"),
     Column("components", Json, nullable=False),
     Column("output", String(64), nullable=False),
+    Column("content", LargeBinary),
     _name("codec"),
     _name("run_id"),
     Column("recorded_time", Time, nullable=False),
