@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,21 @@ class OnlineReader:
         Raises:
             TreadleError: `not_found` for a view that the reader was not made for; `corrupt` for a file that is no store.
         """
+        memory = self._memory(view_name)
+        with self._lock:
+            self._refresh()
+            return memory.read(keys, at_us)
+
+    def read_views(self, keys: Mapping[str, Sequence[Sequence[Any]]], at_us: Sequence[int]) -> dict[str, list[Value]]:
+        """Several views at once, all from one state of the store: `{view name: keys}`, the same moments for each."""
+        with self._lock:
+            self._refresh()
+            answer: dict[str, list[Value]] = {}
+            for name, view_keys in keys.items():
+                answer |= self._memory(name).read(view_keys, at_us)
+            return answer
+
+    def _memory(self, view_name: str) -> "_Memory":
         memory = self._views.get(view_name)
         if memory is None:
             raise TreadleError(
@@ -71,9 +86,7 @@ class OnlineReader:
                 remedy=f"Ask for one of {', '.join(self._views) or 'none: it was made without views'}.",
                 code="not_found",
             )
-        with self._lock:
-            self._refresh()
-            return memory.read(keys, at_us)
+        return memory
 
     def refresh(self) -> None:
         """Take in what is new, as each read does by itself."""
@@ -143,6 +156,16 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("COMMIT")
 
 
+def _time(event: tuple[int, Any]) -> int:
+    return event[0]
+
+
+def _number(value: Any) -> tuple[int, int]:
+    """(millionths, 1), or (0, 0) for null."""
+    number = fixed(value)
+    return (0, 0) if number is None else (number, 1)
+
+
 class _Memory:
     """One view in memory: an index per key."""
 
@@ -166,13 +189,16 @@ class _Memory:
         self.data_from = None
 
     def add(self, rows: Iterable[tuple[str, int, bytes]]) -> None:
-        windows = bool(self._windows)
-        keys = self.keys
+        fresh: dict[str, list[tuple[int, list[Any]]]] = {}
         for key, time, body in rows:
-            series = keys.get(key)
+            fresh.setdefault(key, []).append((time, _decode(body)))
+        for key, events in fresh.items():
+            series = self.keys.get(key)
             if series is None:
-                series = keys[key] = _Sums(self._width) if windows else _Newest()
-            series.add(time, _decode(body))
+                series = self.keys[key] = _Sums(self._width) if self._windows else _Newest()
+            if len(events) > 1:
+                events.sort(key=_time)  # stable: of equal times the later pushed stays later
+            series.add(events)
 
     def prune(self, data_from: int) -> None:
         self.data_from = data_from
@@ -229,22 +255,36 @@ class _Sums:
         self.times: list[int] = []
         self.totals: list[tuple[list[int], list[int]]] = [([0], [0]) for _ in range(width)]
 
-    def add(self, time: int, values: Sequence[Any]) -> None:
+    def add(self, events: list[tuple[int, list[Any]]]) -> None:
+        """Add events, sorted by time. Late ones take those behind them off and put everything back in order."""
         times = self.times
-        if not times or time >= times[-1]:
-            times.append(time)
-            for (sums, counts), value in zip(self.totals, values, strict=True):
-                number = fixed(value)
-                sums.append(sums[-1] + (number or 0))
-                counts.append(counts[-1] + (number is not None))
-            return
-        place = bisect_right(times, time)
-        times.insert(place, time)
-        for (sums, counts), value in zip(self.totals, values, strict=True):
-            number = fixed(value)
-            extra, one = number or 0, number is not None
-            sums[place + 1 :] = [total + extra for total in sums[place:]]
-            counts[place + 1 :] = [count + one for count in counts[place:]]
+        late = bisect_right(times, events[0][0])
+        behind = times[late:]
+        moved: list[tuple[int, list[tuple[int, int]]]] = []
+        if behind:
+            parts = [self._taken(column, late) for column in range(len(self.totals))]
+            moved = list(zip(behind, map(list, zip(*parts, strict=True)) if parts else ([] for _ in behind), strict=True))
+            del times[late:]
+        moved += [(time, [_number(value) for value in values]) for time, values in events]
+        if behind:
+            moved.sort(key=_time)
+        times += [time for time, _ in moved]
+        for column, (sums, counts) in enumerate(self.totals):
+            total, count = sums[-1], counts[-1]
+            for _, numbers in moved:
+                number, one = numbers[column]
+                total += number
+                count += one
+                sums.append(total)
+                counts.append(count)
+
+    def _taken(self, column: int, late: int) -> list[tuple[int, int]]:
+        """Take the events from position `late` on off a column's running sums, as (number, count)."""
+        sums, counts = self.totals[column]
+        taken = [(sums[i + 1] - sums[i], counts[i + 1] - counts[i]) for i in range(late, len(sums) - 1)]
+        del sums[late + 1 :]
+        del counts[late + 1 :]
+        return taken
 
     def prune(self, limit: int, *, forever: bool) -> bool:
         """Drop what is older than `limit`; True where nothing is left. The first running sum stays as the base."""
@@ -267,11 +307,15 @@ class _Newest:
         self.times: list[int] = []
         self.rows: list[Sequence[Value]] = []
 
-    def add(self, time: int, values: Sequence[Any]) -> None:
-        row = tuple(None if isinstance(v, float) and math.isnan(v) else v for v in values)
-        place = bisect_right(self.times, time)
-        self.times.insert(place, time)
-        self.rows.insert(place, row)
+    def add(self, events: list[tuple[int, list[Any]]]) -> None:
+        """Add rows, sorted by time."""
+        first = bisect_right(self.times, events[0][0])
+        moved = list(zip(self.times[first:], self.rows[first:], strict=True))
+        moved += [(time, tuple(None if isinstance(v, float) and math.isnan(v) else v for v in values)) for time, values in events]
+        if first < len(self.times):
+            moved.sort(key=_time)
+        self.times[first:] = [time for time, _ in moved]
+        self.rows[first:] = [row for _, row in moved]
 
     def prune(self, limit: int, *, forever: bool) -> bool:
         """Drop what is older than `limit`, but for the newest such row where values never expire; True where nothing is left."""
