@@ -22,6 +22,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     blocks: tuple[Block, ...] = ()
     acknowledged: bool = False  # every live gateway worker serves the release's generation
+    error: str = ""  # what a live worker said when it could not load the release's generation
+    complete_until: dt.datetime | None = None  # outcomes of predictions before this moment are all in
 
 
 class Release(Struct, frozen=True, kw_only=True):
