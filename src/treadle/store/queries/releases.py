@@ -125,7 +125,8 @@ def _values(release: Release) -> dict[str, Any]:
 
 
 def _release(row: Row[Any]) -> Release:
-    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
+    values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
     if values["strategy"] is not None:
         values["strategy"] = msgspec.convert(values["strategy"], Canary)
-    return Release(**values | {"state": ReleaseState(values["state"])})
+    values["state"] = ReleaseState(values["state"])
+    return Release(**values)
