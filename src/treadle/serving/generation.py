@@ -6,7 +6,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,13 +19,7 @@ from treadle.records.layout import GatewayLayout
 from treadle.records.models import Bundle, Signature
 from treadle.records.serving import ServedEndpoint, Snapshot, Variant
 
-
-class Features(Protocol):
-    """Online features, read by entity key (`online.reader.OnlineReader`)."""
-
-    def read(self, view_name: str, keys: Any, at_us: Any) -> dict[str, list[Any]]:
-        """One list per feature, one value a row."""
-        ...
+_Opened = dict[str, tuple[Bundle, Predictor]]
 
 
 class ViewRead:
@@ -34,7 +27,7 @@ class ViewRead:
 
     __slots__ = ("entity", "features", "reader", "view", "whole")
 
-    def __init__(self, view: FeatureView, reader: Features, wanted: tuple[str, ...]):
+    def __init__(self, view: FeatureView, reader: OnlineReader, wanted: tuple[str, ...]):
         self.view = view.name
         self.entity = view.entity
         self.reader = reader
@@ -47,7 +40,7 @@ class Model:
 
     __slots__ = ("bundle", "known", "predictor", "reads", "signature", "variant")
 
-    def __init__(self, variant: Variant, bundle: Bundle, predictor: Predictor, reader: Features | None):
+    def __init__(self, variant: Variant, bundle: Bundle, predictor: Predictor, reader: OnlineReader | None):
         self.variant = variant
         self.bundle = bundle
         self.predictor = predictor
@@ -107,8 +100,8 @@ class Loader:
     def __init__(self, layout: GatewayLayout, online: Path):
         self._layout = layout
         self._online = online
-        self._opened: dict[str, tuple[Bundle, Predictor]] = {}
-        self._readers: dict[str, Features] = {}
+        self._opened: _Opened = {}
+        self._readers: dict[str, OnlineReader] = {}
 
     def load(self, snapshot: Snapshot) -> Generation:
         """Open and try everything that `snapshot` names. What only earlier generations used is let go.
@@ -116,16 +109,27 @@ class Loader:
         Raises:
             TreadleError: whatever is wrong with a bundle; nothing has changed then.
         """
-        opened: dict[str, tuple[Bundle, Predictor]] = {}
-        readers: dict[str, Features] = {}
+        opened: _Opened = {}
+        readers: dict[str, OnlineReader] = {}
         endpoints = {
             e.name: Served(e, self._model(e.champion, opened, readers), self._model(e.challenger, opened, readers))
             for e in snapshot.endpoints
         }
+        for key, reader in readers.items():
+            if key not in self._readers:
+                reader.refresh()  # fill its memory now, not in the first request
+        left = [reader for key, reader in self._readers.items() if key not in readers]
         self._opened, self._readers = opened, readers
+        for reader in left:
+            reader.close()  # a request that still holds it would open the file again
         return Generation(snapshot, endpoints)
 
-    def _model(self, variant: Variant | None, opened: dict[str, tuple[Bundle, Predictor]], readers: dict[str, Features]) -> Model | None:
+    def close(self) -> None:
+        """Close the feature readers."""
+        for reader in self._readers.values():
+            reader.close()
+
+    def _model(self, variant: Variant | None, opened: _Opened, readers: dict[str, OnlineReader]) -> Model | None:
         if variant is None:
             return None
         digest = variant.bundle_digest

@@ -8,7 +8,6 @@ the middle of a request cannot mix two of them. Synchronous, no HTTP, no databas
 import time
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from threading import Lock
 from typing import Any
 
 import msgspec
@@ -63,7 +62,6 @@ class Serving:
         self.log = log
         self.metrics = metrics
         self.generation: Generation | None = None
-        self._reading = Lock()
         self._anonymous = f"{time.time_ns():x}"
         self._counter = 0
 
@@ -182,7 +180,7 @@ class Serving:
         output = _score(champion, columns, features, rows)
         if challenger is None:
             version = champion.variant.model_version
-            nothing = [None] * rows
+            nothing: list[Any] = [None] * rows
             scored = Scored(output, ["champion"] * rows, [version] * rows, [1.0] * rows, nothing, nothing)
         else:
             scored = self._split(served, champion, challenger, columns, features, units, output, at)
@@ -241,8 +239,7 @@ class Serving:
                 remedy=f"Send {name!r} with one value a row, or send the columns {', '.join(read.features[:4])} themselves.",
                 details={"column": name, "expected": "an entity key", "given": "nothing"},
             ) from error
-        with self._reading:
-            return read.reader.read(read.view, keys, [at] * rows)
+        return read.reader.read(read.view, keys, [at] * rows)
 
     def _split(
         self,
@@ -349,7 +346,7 @@ def _count(columns: Columns, ids: Sequence[str], times: int | list[int] | None) 
     if rows < 1:
         raise TreadleError("The request has no rows.", remedy='Send at least one: {"rows": [{"column": value, …}]}')
     for what, given in (("ids", ids), ("event_time", times)):
-        if given and type(given) is not int and len(given) != rows:
+        if given and not isinstance(given, int) and len(given) != rows:
             raise TreadleError(
                 f"The request has {rows} rows, but {len(given)} values in {what}.",
                 remedy=f"Send {what} with one value a row, or leave it out.",
