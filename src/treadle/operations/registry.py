@@ -18,7 +18,7 @@ class ModelVersions(Struct, frozen=True, kw_only=True):
     "POST /projects/{project}/models/{model}/versions",
     allow="models:write",
     returns=ModelVersion,
-    writes=Writes("treadle.model.registered", "model/{model}"),
+    writes=Writes("treadle.model.registered", "model/{model}/{number}"),
 )
 class RegisterVersion(Struct, frozen=True, kw_only=True):
     """Register a sealed bundle as the next version of a model. The same bundle from the same run again changes nothing.

@@ -6,6 +6,7 @@ type outside scikit-learn's own must be trusted by name by whoever loads the bun
 that needs them, because a gateway that serves an ONNX export must not pay a second for LightGBM and scikit-learn.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ Scores = NDArray[np.float64]
 
 #: From this many rows on, LightGBM predicts with two threads: below, waking a thread costs more than it saves.
 _THREADED_ROWS = 2000
+#: Types beyond skops' own list that building a model may use: plain descriptions that run no code.
+_HARMLESS = ("numpy.dtype",)
 
 
 class Predictor(Protocol):
@@ -52,7 +55,7 @@ class OnnxPredictor:
 
     def predict(self, matrix: Matrix) -> Scores:
         """Scores; see `Predictor`."""
-        result = self._session.run([self._output], {self._input: matrix.astype(self._dtype, copy=False)})[0]
+        result = self._session.run([self._output], {self._input: np.ascontiguousarray(matrix, dtype=self._dtype)})[0]
         scores = result[:, -1] if result.ndim == 2 else result
         return scores.astype(np.float64, copy=False)
 
@@ -63,6 +66,7 @@ class LightgbmPredictor:
     kind = "lightgbm"
 
     def __init__(self, content: bytes):
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see training.fit
         import lightgbm  # noqa: PLC0415  (imports scipy and scikit-learn)
 
         try:
@@ -85,7 +89,7 @@ class SklearnPredictor:
         import skops.io  # noqa: PLC0415  (imports scikit-learn)
 
         try:
-            foreign = [name for name in skops.io.get_untrusted_types(data=content) if name not in trust]
+            foreign = [name for name in skops.io.get_untrusted_types(data=content) if name not in (*trust, *_HARMLESS)]
             if foreign:
                 raise TreadleError(
                     f"The model holds types that nobody here has trusted: {', '.join(foreign)}.",
@@ -93,7 +97,7 @@ class SklearnPredictor:
                     code="denied",
                     details={"types": foreign},
                 )
-            self.estimator: Any = skops.io.loads(content, trusted=list(trust))
+            self.estimator: Any = skops.io.loads(content, trusted=[*trust, *_HARMLESS])
         except (ValueError, KeyError, OSError) as error:
             raise _unreadable("scikit-learn (skops)", error) from error
 

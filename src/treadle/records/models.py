@@ -30,6 +30,7 @@ class Report(Struct, frozen=True, kw_only=True):
     test_digest: str = ""
     test_from: dt.datetime | None = None
     test_until: dt.datetime | None = None
+    directions: dict[str, int] = {}  # of metrics that are the user's own: 1 higher is better, -1 lower, 0 neither
 
 
 class GateResult(Struct, frozen=True, kw_only=True):

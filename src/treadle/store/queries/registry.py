@@ -1,0 +1,181 @@
+"""Statements of the registry: model versions, aliases, approvals."""
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
+
+from treadle.records.definitions import Project
+from treadle.records.models import Approval, GateResult, ModelVersion
+from treadle.records.states import ApprovalState, VersionState
+from treadle.store import tables as t
+
+_m = t.model_versions.c
+_a = t.aliases.c
+_q = t.approvals.c
+
+#: Names of the aliases of a version in one text, so that a version and its aliases are one statement.
+_names = (
+    select(func.aggregate_strings(_a.alias, "\n"))
+    .where(_a.project == _m.project, _a.model == _m.model, _a.number == _m.number)
+    .correlate(t.model_versions)
+    .scalar_subquery()
+    .label("names")
+)
+
+
+def insert_version(tx: Connection, row: dict[str, Any]) -> None:
+    """A new version."""
+    tx.execute(insert(t.model_versions), row)
+
+
+def last_number(tx: Connection, project: str, model: str) -> int:
+    """The highest number of a model, 0 where it has no version. On PostgreSQL, concurrent registrations of a model wait here."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"model/{project}/{model}"))))
+    return tx.execute(select(func.coalesce(func.max(_m.number), 0)).where(_m.project == project, _m.model == model)).scalar_one()
+
+
+def find_version(tx: Connection, project: str, model: str, number: int) -> ModelVersion | None:
+    """A version; number 0 is the newest."""
+    query = _versions(project, model)
+    query = query.where(_m.number == number) if number else query.order_by(_m.number.desc()).limit(1)
+    return _version(tx.execute(query).first())
+
+
+def find_registered(tx: Connection, project: str, model: str, bundle_digest: str, run_id: str) -> ModelVersion | None:
+    """The version that this bundle of this run was registered as."""
+    return _version(tx.execute(_versions(project, model).where(_m.bundle_digest == bundle_digest, _m.run_id == run_id)).first())
+
+
+def find_alias(tx: Connection, project: str, model: str, alias: str) -> ModelVersion | None:
+    """The version an alias names."""
+    on = and_(_a.project == _m.project, _a.model == _m.model, _a.number == _m.number)
+    query = _versions(project, model).join(t.aliases, on).where(_a.alias == alias)
+    return _version(tx.execute(query).first())
+
+
+def list_versions(tx: Connection, project: str, model: str, *, before: int | None, limit: int) -> list[ModelVersion]:
+    """Versions of a model, newest first, those with a number below `before`."""
+    query = _versions(project, model).order_by(_m.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(_m.number < before)
+    return [version for row in tx.execute(query) if (version := _version(row)) is not None]
+
+
+def set_state(tx: Connection, project: str, model: str, number: int, state: VersionState) -> None:
+    """Put a version into a state."""
+    tx.execute(update(t.model_versions).where(_m.project == project, _m.model == model, _m.number == number).values(state=str(state)))
+
+
+def put_alias(tx: Connection, project: str, model: str, alias: str, number: int | None, now: dt.datetime) -> None:
+    """Point an alias at a version, or remove it with None."""
+    mine = and_(_a.project == project, _a.model == model, _a.alias == alias)
+    if number is None:
+        tx.execute(delete(t.aliases).where(mine))
+    elif not tx.execute(update(t.aliases).where(mine).values(number=number, recorded_time=now)).rowcount:
+        row = {"project": project, "model": model, "alias": alias, "number": number, "recorded_time": now}
+        tx.execute(insert(t.aliases), row)
+
+
+def newest_alias(tx: Connection, project: str, model: str, alias: str) -> ModelVersion | None:
+    """The version that `alias.ENVIRONMENT` names in the environment where that alias was moved last."""
+    on = and_(_a.project == _m.project, _a.model == _m.model, _a.number == _m.number)
+    query = _versions(project, model).join(t.aliases, on).where(_a.alias.startswith(f"{alias}.", autoescape=True))
+    return _version(tx.execute(query.order_by(_a.recorded_time.desc()).limit(1)).first())
+
+
+def insert_approval(tx: Connection, row: dict[str, Any]) -> None:
+    """A new question."""
+    tx.execute(insert(t.approvals), row)
+
+
+def find_approval(tx: Connection, project: str, approval_id: str) -> Approval | None:
+    """One approval."""
+    row = tx.execute(select(t.approvals).where(_q.project == project, _q.approval_id == approval_id)).first()
+    return None if row is None else _approval(row)
+
+
+def list_approvals(tx: Connection, project: str, *, state: str | None, limit: int) -> list[Approval]:
+    """Approvals, newest first, of one state or all."""
+    query = select(t.approvals).where(_q.project == project).order_by(_q.asked_time.desc(), _q.approval_id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(_q.state == state)
+    return [_approval(row) for row in tx.execute(query)]
+
+
+def decide_approval(tx: Connection, project: str, approval_id: str, values: dict[str, Any]) -> None:
+    """Write the answer."""
+    tx.execute(update(t.approvals).where(_q.project == project, _q.approval_id == approval_id).values(**values))
+
+
+def approval_of(tx: Connection, project: str, environment: str, subject: str, state: ApprovalState) -> Approval | None:
+    """The newest approval of a subject in an environment that is in a state."""
+    query = select(t.approvals).where(
+        _q.project == project, _q.environment == environment, _q.subject == subject, _q.state == str(state)
+    )
+    row = tx.execute(query.order_by(_q.asked_time.desc()).limit(1)).first()
+    return None if row is None else _approval(row)
+
+
+def applied_project(tx: Connection, project: str, environment: str) -> Project | None:
+    """The definitions applied in an environment."""
+    query = select(t.applied.c.definitions).where(t.applied.c.project == project, t.applied.c.environment == environment)
+    found = tx.execute(query).scalar()
+    return None if found is None else msgspec.convert(found, Project)
+
+
+def applied_environments(tx: Connection, project: str) -> dict[str, Project]:
+    """environment → the definitions applied there."""
+    query = select(t.applied.c.environment, t.applied.c.definitions).where(t.applied.c.project == project)
+    return {row[0]: msgspec.convert(row[1], Project) for row in tx.execute(query)}
+
+
+def datasets_of_run(tx: Connection, project: str, run_id: str) -> list[str]:
+    """Digests of the dataset versions that a run has read, by its edges."""
+    e, v = t.edges.c, t.versions.c
+    on = and_(v.project == e.project, v.digest == e.parent)
+    query = select(e.parent).join_from(t.edges, t.versions, on).where(e.project == project, v.kind == "dataset", e.child == run_id)
+    return sorted(tx.execute(query.distinct()).scalars())
+
+
+def _versions(project: str, model: str) -> Select[Any]:
+    return select(t.model_versions, _names).where(_m.project == project, _m.model == model)
+
+
+def _version(row: Row[Any] | None) -> ModelVersion | None:
+    if row is None:
+        return None
+    return ModelVersion(
+        project=row.project,
+        model=row.model,
+        number=row.number,
+        state=VersionState(row.state),
+        bundle_digest=row.bundle_digest,
+        run_id=row.run_id,
+        metrics=row.metrics,
+        gates=tuple(msgspec.convert(row.gates, list[GateResult])),
+        aliases=tuple(sorted(row.names.split("\n"))) if row.names else (),
+        actor=row.actor,
+        event_time=row.event_time,
+        recorded_time=row.recorded_time,
+        description=row.description,
+        tags=row.tags,
+    )
+
+
+def _approval(row: Row[Any]) -> Approval:
+    return Approval(
+        project=row.project,
+        environment=row.environment,
+        approval_id=row.approval_id,
+        subject=row.subject,
+        question=row.question,
+        state=ApprovalState(row.state),
+        asked_by=row.asked_by,
+        asked_time=row.asked_time,
+        decided_by=row.decided_by,
+        decided_time=row.decided_time,
+        comment=row.comment,
+    )
