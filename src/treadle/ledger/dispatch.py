@@ -5,21 +5,24 @@ the answer under its idempotency key. A retried key gives the first answer back;
 """
 
 import datetime as dt
+import functools
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection
 
 from treadle.ledger import events
-from treadle.operations.table import Operation, allows, operations
-from treadle.records.calls import Actor, Call, Role
-from treadle.records.clock import Clock, SystemClock
+from treadle.operations.table import Operation, Writes, allows, operations
+from treadle.records.calls import ROLE_ORDER, Actor, Call, Role
+from treadle.records.clock import Clock, SystemClock, utc
 from treadle.records.digests import canonical, digest_of
 from treadle.records.errors import TreadleError
-from treadle.store.db import Database
+from treadle.store.db import Connection, Database
 from treadle.store.queries import events as queries
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
 class Unchanged(Struct, frozen=True):
@@ -35,12 +38,13 @@ class Dispatcher:
         database: where transactions run.
         services: objects with methods bound by `@implements`.
         clock: business time for calls that bring none.
+        complete: whether every declared operation must be implemented; False for a part of the house by itself.
 
     Raises:
         LookupError: an operation that no service implements, or that two do.
     """
 
-    def __init__(self, database: Database, services: Iterable[object], *, clock: Clock | None = None):
+    def __init__(self, database: Database, services: Iterable[object], *, clock: Clock | None = None, complete: bool = True):
         self.database = database
         self.clock = clock or SystemClock()
         self._bound: dict[type, Callable[..., Any]] = {}
@@ -52,7 +56,7 @@ class Dispatcher:
                         raise LookupError(f"{request.__name__} is implemented twice, again in {type(service).__name__}")
                     self._bound[request] = getattr(service, name)
         missing = sorted(o.name for r, o in operations().items() if r not in self._bound)
-        if missing:
+        if missing and complete:
             raise LookupError(f"no service implements {', '.join(missing)}")
 
     def __call__(self, request: Any, *, actor: Actor, idempotency_key: str | None = None, event_time: dt.datetime | None = None) -> Any:
@@ -61,26 +65,29 @@ class Dispatcher:
         Raises:
             TreadleError: `denied`, or whatever the operation itself raises.
         """
-        operation = operations()[type(request)]
-        self._check(operation, request, actor)
-        call = Call(actor=actor, event_time=event_time or self.clock.now(), idempotency_key=idempotency_key)
-        method = self._bound[type(request)]
+        operation, method = self._find(type(request))
+        check_names(request)
+        check_allowed(operation, request, actor)
+        call = Call(actor=actor, event_time=utc(event_time or self.clock.now()), idempotency_key=idempotency_key)
         if operation.writes is None:
             with self.database.read() as connection:
                 return method(connection, request, call)
-        return self.database.write(lambda tx: self._run(tx, operation, method, request, call))
+        return self.database.write(functools.partial(self._run, operation, method, request, call))
 
-    def _check(self, operation: Operation, request: Any, actor: Actor) -> None:
-        role = role_in(actor, getattr(request, "project", ""), getattr(request, "environment", None) or "")
-        if not allows(role, operation.allow):
+    def _find(self, request: type) -> tuple[Operation, Callable[..., Any]]:
+        operation = operations().get(request)
+        if operation is None:
+            raise TreadleError(f"{request.__name__} is no operation.", remedy="Pick one of treadle.operations.operations().")
+        method = self._bound.get(request)
+        if method is None:
             raise TreadleError(
-                f"{actor.name} is {role} here and may not {operation.command.replace('-', ' ')}: that needs {operation.allow}.",
-                remedy=f"Ask an admin for a role that has {operation.allow}: treadle actor add NAME --role ROLE",
-                code="denied",
-                details={"operation": operation.name, "permission": operation.allow, "role": str(role)},
+                f"{operation.name} has no implementation here.",
+                remedy=f"Give the dispatcher the service of the room {operation.room}.",
+                code="not_implemented",
             )
+        return operation, method
 
-    def _run(self, tx: Connection, operation: Operation, method: Callable[..., Any], request: Any, call: Call) -> Any:
+    def _run(self, operation: Operation, method: Callable[..., Any], request: Any, call: Call, tx: Connection) -> Any:
         scope = getattr(request, "project", "")
         if call.idempotency_key:
             known = queries.find_answer(tx, scope, call.actor.actor_id, call.idempotency_key)
@@ -89,21 +96,10 @@ class Dispatcher:
         answer = method(tx, request, call)
         changed = not isinstance(answer, Unchanged)
         answer = answer if changed else answer.answer
-        writes = operation.writes
-        if changed and writes is not None and not writes.measures:
-            fields = msgspec.to_builtins(request)
-            facts = {name: getattr(answer, name) for name in ("number", "state") if hasattr(answer, name)}
-            events.append(
-                tx,
-                call,
-                type=writes.event or fields["type"],
-                subject=writes.subject.format(**{**fields, **facts}),
-                project=scope,
-                environment=fields.get("environment") or getattr(answer, "environment", ""),
-                payload=_payload(fields, facts),
-                event_id=fields.get("event_id") if not writes.event else None,
-            )
+        if changed and operation.writes is not None and not operation.writes.measures:
+            _tell(tx, operation.writes, request, answer, call)
         if call.idempotency_key:
+            kept = answer.without_secret() if hasattr(answer, "without_secret") else answer
             queries.insert_answer(
                 tx,
                 {
@@ -112,7 +108,7 @@ class Dispatcher:
                     "idempotency_key": call.idempotency_key,
                     "operation": operation.name,
                     "request_digest": digest_of(request),
-                    "response": canonical(answer).decode(),
+                    "response": canonical(kept).decode(),
                     "recorded_time": SystemClock().now(),
                 },
             )
@@ -132,7 +128,47 @@ class Dispatcher:
 def role_in(actor: Actor, project: str, environment: str) -> Role:
     """The role an actor has in a project and environment: its own, or the highest of its grants that fit."""
     fitting = [g.role for g in actor.grants if g.project in ("*", project) and g.environment in ("*", environment)]
-    return max([actor.role, *fitting], key=list(Role).index)
+    return max([actor.role, *fitting], key=ROLE_ORDER.index)
+
+
+def check_allowed(operation: Operation, request: Any, actor: Actor) -> None:
+    """Raises `denied` where the actor's role in the request's project and environment lacks the permission."""
+    role = role_in(actor, getattr(request, "project", ""), getattr(request, "environment", None) or "")
+    if not allows(role, operation.allow):
+        raise TreadleError(
+            f"{actor.name} is {role} here and may not {operation.command.replace('-', ' ')}: that needs {operation.allow}.",
+            remedy=f"Ask an admin for a role that has {operation.allow}: treadle actor add NAME --role ROLE",
+            code="denied",
+            details={"operation": operation.name, "permission": operation.allow, "role": str(role)},
+        )
+
+
+def check_names(request: Any) -> None:
+    """Raises `bad_request` where the request's project or environment is no name: they become keys and folder names."""
+    for field in ("project", "environment"):
+        name = getattr(request, field, None)
+        if name and not _NAME.match(name) and name != "*":
+            raise TreadleError(
+                f"{name[:80]!r} is no name for a{'n' if field == 'environment' else ''} {field}.",
+                remedy="Use letters, digits, '.', '_' and '-', at most 100, beginning with a letter or digit.",
+                details={"field": field},
+            )
+
+
+def _tell(tx: Connection, writes: Writes, request: Any, answer: Any, call: Call) -> None:
+    """The write's event, in the write's transaction."""
+    fields = msgspec.to_builtins(request)
+    facts = {name: getattr(answer, name) for name in ("number", "state") if hasattr(answer, name)}
+    events.append(
+        tx,
+        call,
+        type=writes.event or fields["type"],
+        subject=writes.subject.format(**{**fields, **facts}),
+        project=fields.get("project", ""),
+        environment=fields.get("environment") or getattr(answer, "environment", ""),
+        payload=_payload(fields, facts) if writes.event else fields.get("payload", {}),
+        event_id=fields.get("event_id") if not writes.event else None,
+    )
 
 
 def _payload(fields: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:

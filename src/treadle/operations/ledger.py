@@ -48,11 +48,15 @@ class Lineage(Struct, frozen=True, kw_only=True):
 
 
 class TokenIssued(Struct, frozen=True, kw_only=True):
-    """A new token; its secret is shown once and kept only as an argon2id hash."""
+    """A new token; its secret is shown once and kept only as an argon2id hash. A retry answers with an empty `token`."""
 
     token_id: str
     actor_id: str
     token: str
+
+    def without_secret(self) -> "TokenIssued":
+        """What may be kept for a retry under the same idempotency key."""
+        return TokenIssued(token_id=self.token_id, actor_id=self.actor_id, token="")
 
 
 class Done(Struct, frozen=True, kw_only=True):

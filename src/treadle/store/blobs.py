@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import time
@@ -27,7 +28,7 @@ class LocalBlobs:
     def put(self, content: bytes) -> str:
         """Store bytes durably; returns their digest."""
         digest = digest_of_bytes(content)
-        if not self._file(digest).exists():
+        if not self._touched(digest):
             with self._temporary() as (path, file):
                 file.write(content)
                 self._keep(path, file, digest)
@@ -41,7 +42,7 @@ class LocalBlobs:
                 hasher.update(chunk)
                 file.write(chunk)
             digest = hasher.hexdigest()
-            if not self._file(digest).exists():
+            if not self._touched(digest):
                 self._keep(copy, file, digest)
         return digest
 
@@ -69,17 +70,56 @@ class LocalBlobs:
 
     def exists(self, digest: str) -> bool:
         """Whether a blob is there (not whether it is intact)."""
-        return self._file(digest).exists()
+        return self.place(digest).exists()
 
     def delete(self, digest: str) -> int:
         """Remove a blob; returns the bytes freed."""
-        path = self._file(digest)
+        path = self.place(digest)
         try:
             size = path.stat().st_size
             path.unlink()
         except FileNotFoundError:
             return 0
         return size
+
+    def delete_aged(self, digest: str, *, min_age_s: float) -> int:
+        """Remove a blob if nobody wrote or read it in the last `min_age_s` seconds; returns the bytes freed.
+
+        A writer that stores the same bytes again either touches the file before it is moved away here, and gets it back, or finds none
+        and writes it anew.
+        """
+        path, aside = self.place(digest), self.root / "tmp" / secrets.token_hex(8)
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return 0
+        stat = aside.stat()
+        if stat.st_mtime > time.time() - min_age_s:
+            aside.rename(path)
+            return 0
+        aside.unlink()
+        return stat.st_size
+
+    @contextlib.contextmanager
+    def maintenance(self, purpose: str) -> Iterator[None]:
+        """Keep garbage collection and backup apart: one of them at a time on these blobs.
+
+        Raises:
+            TreadleError: `busy`.
+        """
+        file = os.open(self.root / "tmp" / "maintenance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TreadleError(
+                    f"Another process is collecting garbage or making a backup, so {purpose} has to wait.",
+                    remedy="Try again when it is done.",
+                    code="busy",
+                ) from error
+            yield
+        finally:
+            os.close(file)
 
     def listing(self, *, min_age_s: float = 0) -> Iterator[tuple[str, int]]:
         """(digest, bytes) of every blob that was written at least `min_age_s` seconds ago."""
@@ -91,21 +131,28 @@ class LocalBlobs:
                     if stat.st_mtime <= limit:
                         yield folder.name + file.name, stat.st_size
 
-    def _file(self, digest: str) -> Path:
+    def place(self, digest: str) -> Path:
+        """Where a blob's file is or would be."""
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise TreadleError(f"{digest[:80]!r} is no digest.", remedy="A digest is 64 lower-case hexadecimal characters.")
         return self.root / digest[:2] / digest[2:]
 
+    def _touched(self, digest: str) -> bool:
+        """Whether the blob is there, marked as in use: garbage collection leaves young files alone."""
+        try:
+            os.utime(self.place(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
     def _existing(self, digest: str) -> Path:
-        path = self._file(digest)
-        if not path.exists():
+        if not self._touched(digest):
             raise TreadleError(
                 f"There is no blob {digest}.",
                 remedy="It may have been collected; run the step again: treadle run PIPELINE --no-cache",
                 code="not_found",
             )
-        os.utime(path)  # in use: garbage collection leaves young files alone
-        return path
+        return self.place(digest)
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[tuple[Path, BinaryIO]]:
@@ -114,7 +161,7 @@ class LocalBlobs:
             with path.open("xb") as file:
                 yield path, file
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise TreadleError(
                     "The disk is full; the blob was not written and nothing refers to it.",
                     remedy="Free space on the disk that holds the home, then repeat the call: treadle gc --dry-run",
@@ -127,7 +174,7 @@ class LocalBlobs:
     def _keep(self, path: Path, file: BinaryIO, digest: str) -> None:
         file.flush()
         os.fsync(file.fileno())
-        target = self._file(digest)
+        target = self.place(digest)
         target.parent.mkdir(exist_ok=True)
         path.replace(target)
         folder = os.open(target.parent, os.O_RDONLY)
@@ -139,6 +186,6 @@ class LocalBlobs:
     def _corrupt(self, digest: str) -> TreadleError:
         return TreadleError(
             f"Blob {digest} is corrupt: its content no longer matches its digest.",
-            remedy=f"Restore it from a backup, or delete it and run the step that made it again: rm {self._file(digest)}",
+            remedy=f"Restore it from a backup, or delete it and run the step that made it again: rm {self.place(digest)}",
             code="corrupt",
         )

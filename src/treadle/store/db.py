@@ -4,8 +4,9 @@ A write is a function of a connection. On SQLite it is handed to the one writer 
 into one transaction (a savepoint each, so that one failure undoes only itself), and answers after the commit is on disk
 (`synchronous=FULL`): sixteen writers share one fsync. Between processes stands a file lock with a turnstile: SQLite's own busy
 handler sleeps and retries, which starves writers, and a plain lock lets the holder grab it again before anybody wakes. On
-PostgreSQL a write is a transaction of its own, run again after a serialisation failure or deadlock; so a write function must be
-repeatable: read, decide and write through the connection only.
+PostgreSQL a write is a serialisable transaction of its own, run again after a serialisation failure or deadlock; so a write
+function must be repeatable: read, decide and write through the connection only. Either way writes behave as if they ran one
+after the other, and a read sees one snapshot.
 """
 
 import contextlib
@@ -13,6 +14,8 @@ import errno
 import fcntl
 import os
 import queue
+import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +33,10 @@ T = TypeVar("T")
 #: Most write functions in one transaction, and the longest that one may gather, in seconds: bounds what a waiting process waits.
 BATCH = 256
 BATCH_SECONDS = 0.05
-_RETRIES = 20
+_RETRIES = 30
+#: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, and a key that a concurrent write took meanwhile.
+_AGAIN = ("40001", "40P01")
+_TAKEN = "23505"
 
 
 class Database:
@@ -42,19 +48,25 @@ class Database:
         self._lock = lock
         self._queue: queue.SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
-        self._start = threading.Lock()
+        self._door = threading.Lock()
         self._closed = False
+        self._process = os.getpid()
 
     @classmethod
     def open(cls, url: str) -> "Database":
         """Open `sqlite:///path/to/file.db` or `postgresql://…`; the schema is checked by `migrate.ensure`, not here."""
         if url.startswith("sqlite:///"):
             path = Path(url.removeprefix("sqlite:///"))
-            return cls(_sqlite(path, writes=False), _sqlite(path, writes=True), _Turnstile(path))
+            with _translated():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                turnstile = _Turnstile(path)
+                _switch_to_wal(path, turnstile)
+            return cls(_sqlite(path, writes=False), _sqlite(path, writes=True), turnstile)
         if url.startswith("postgresql"):
             url = "postgresql+psycopg" + url[url.index("://") :]
             engine = create_engine(url, poolclass=QueuePool, pool_size=4, max_overflow=12, pool_pre_ping=True)
-            return cls(engine, engine, None)
+            read, write = (engine.execution_options(isolation_level=level) for level in ("REPEATABLE READ", "SERIALIZABLE"))
+            return cls(read, write, None)
         raise TreadleError(
             f"{url.split(':')[0]!r} is no metadata database that Treadle knows.",
             remedy="Use sqlite:///path/to/treadle.db or postgresql://user@host/database.",
@@ -76,25 +88,44 @@ class Database:
 
         Its exception undoes it and is raised here. Must not be called from inside a write function.
         """
-        if self._closed:
-            raise TreadleError("The database is closed.", remedy="Open the home again.", code="unavailable")
         if self._lock is None:
-            return self._transaction(function)
-        if self._writer is None:
-            self._start_writer()
-        elif threading.current_thread() is self._writer:
-            raise RuntimeError("a write function must use its connection, not start another write")
+            return self._write_postgresql(function)
         future: Future[T] = Future()
-        self._queue.put((function, future))
+        with self._door:
+            self._check_open()
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._run_writer, name="treadle-writer", daemon=True)
+                self._writer.start()
+            elif threading.current_thread() is self._writer:
+                raise RuntimeError("a write function must use its connection, not start another write")
+            self._queue.put((function, future))
         return future.result()
+
+    @contextlib.contextmanager
+    def alone(self, purpose: str) -> Iterator[None]:
+        """Let one process at a time do `purpose` (writes inside the block are transactions of their own).
+
+        On PostgreSQL an advisory lock, which ends with its holder; on SQLite nothing, because writes are exclusive there.
+        """
+        if self._lock is not None:
+            yield
+            return
+        with _translated(), self._read.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            key = {"purpose": f"treadle {purpose} "}
+            connection.execute(text("SELECT pg_advisory_lock(hashtext(:purpose || current_schema()))"), key)
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(hashtext(:purpose || current_schema()))"), key)
 
     def close(self) -> None:
         """Finish what waits and close all connections."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._writer is not None:
+        with self._door:
+            if self._closed:
+                return
+            self._closed = True
             self._queue.put(None)
+        if self._writer is not None and self._process == os.getpid():
             self._writer.join()
         self._read.dispose()
         self._write.dispose()
@@ -107,27 +138,29 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TreadleError("The database is closed.", remedy="Open the home again: treadle.workshop.open_home()", code="unavailable")
+        if self._process != os.getpid():
+            raise RuntimeError("a database does not survive a fork: open it again in the child")
+
     # ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _transaction(self, function: Callable[[Connection], T]) -> T:
-        for attempt in range(_RETRIES):
+    def _write_postgresql(self, function: Callable[[Connection], T]) -> T:
+        self._check_open()
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                with _translated(), self._write.begin() as connection:
+                with self._write.begin() as connection:
                     return function(connection)
             except exc.DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in ("40001", "40P01") or attempt == _RETRIES - 1:
-                    raise
-                time.sleep(0.002 * 2 ** min(attempt, 6))
-        raise AssertionError("unreachable")
+                state = getattr(error.orig, "sqlstate", None)
+                if not (state in _AGAIN and attempt < _RETRIES) and not (state == _TAKEN and attempt < 3):
+                    raise _readable(error) from error.orig
+            time.sleep(0.001 * 2 ** min(attempt, 6) * random.random())  # apart from each other, or they meet again
 
     # ── SQLite: one writer thread ────────────────────────────────────────────────────────────────────────────────
-
-    def _start_writer(self) -> None:
-        with self._start:
-            if self._writer is None:
-                thread = threading.Thread(target=self._run_writer, name="treadle-writer", daemon=True)
-                thread.start()
-                self._writer = thread
 
     def _run_writer(self) -> None:
         assert self._lock is not None
@@ -157,7 +190,9 @@ class Database:
                 try:
                     with connection.begin_nested():
                         answers.append((future, function(connection)))
-                except (TreadleError, exc.IntegrityError, LookupError, ValueError, TypeError, AttributeError) as error:
+                except exc.OperationalError:
+                    raise  # the disk or the database: the whole transaction is lost, and every caller in it is told
+                except Exception as error:  # noqa: BLE001  (the function's own error undoes it alone, and is raised where it was called)
                     future.set_exception(error)
                 index += 1
                 if index == len(batch) and len(batch) < BATCH and time.monotonic() < deadline:
@@ -203,7 +238,6 @@ class _Turnstile:
 
 
 def _sqlite(path: Path, *, writes: bool) -> Engine:
-    path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=QueuePool,
@@ -215,7 +249,7 @@ def _sqlite(path: Path, *, writes: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000", "temp_store=MEMORY"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-16000", "temp_store=MEMORY"):
             cursor.execute(f"PRAGMA {pragma}")
         if not writes:
             cursor.execute("PRAGMA query_only=ON")
@@ -229,28 +263,38 @@ def _sqlite(path: Path, *, writes: bool) -> Engine:
     return engine
 
 
+def _switch_to_wal(path: Path, turnstile: _Turnstile) -> None:
+    """Journal mode is a property of the file; changing it needs the file alone, without SQLite waiting for that."""
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            with turnstile.held():
+                connection.execute("PRAGMA journal_mode=WAL")
+
+
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except exc.OperationalError as error:
-        raise _readable(error) from error
+    except (exc.OperationalError, sqlite3.OperationalError, OSError) as error:
+        readable = _readable(error)
+        if readable is error:
+            raise
+        raise readable from error
 
 
 def _readable(error: BaseException) -> BaseException:
     """A driver's operational error in words; anything else as it is."""
     said = str(getattr(error, "orig", error)).strip().splitlines()[0:1]
     first = said[0] if said else type(error).__name__
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "disk is full" in first or "disk I/O error" in first:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    broken = isinstance(error, exc.OperationalError | sqlite3.OperationalError)
+    if full or (broken and ("disk is full" in first or "disk I/O error" in first or "No space left" in first)):
         return TreadleError(
             f"The disk did not take the write: {first}. Nothing of it was kept.",
             remedy="Free space on the disk that holds the home (df -h), then repeat the call: treadle doctor",
             code="storage_full",
         )
-    if isinstance(error, exc.OperationalError) and getattr(error.orig, "sqlstate", None) not in ("40001", "40P01"):
-        if "no such table" in first:
-            return error
+    if broken and getattr(getattr(error, "orig", None), "sqlstate", None) not in _AGAIN and "no such table" not in first:
         return TreadleError(
             f"The metadata database does not answer: {first}.",
             remedy="Check that it runs and that the address is right: treadle doctor",

@@ -8,7 +8,7 @@ refused: half-understood rows are worse than an error.
 import importlib
 from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, func, insert, inspect, select, text
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select
 
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
@@ -26,7 +26,8 @@ def ensure(database: Database) -> None:
         TreadleError: `newer_schema` where a newer release wrote the database, `conflict` where its tables are somebody else's.
     """
     if revision(database) != HEAD:
-        database.write(_bring)
+        with database.alone("schema"):
+            database.write(_bring)
 
 
 def revision(database: Database) -> str | None:
@@ -42,8 +43,6 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _bring(tx: Connection) -> None:
-    if tx.dialect.name == "postgresql":
-        tx.execute(select(func.pg_advisory_xact_lock(func.hashtext(text("'treadle schema ' || current_schema()")))))
     now = _revision(tx)
     if now == HEAD:
         return

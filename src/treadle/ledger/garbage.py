@@ -1,0 +1,71 @@
+"""Garbage collection by reachability: what no row refers to, and no blob that a row refers to, is swept.
+
+*Mark*: every digest that stands anywhere in a row of the graph, and, from there on, in the content of reached blobs (the manifest of
+a bundle or code snapshot lists its files). Marking errs on the side of keeping: whatever looks like a digest counts. *Sweep*: blobs that were
+neither marked nor written or read within `min_age_s`, which must be longer than any writer takes from storing a blob to committing
+the row that refers to it.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from treadle.operations.ledger import GarbageReport
+from treadle.plugins.storage import BlobStore
+from treadle.records.errors import TreadleError
+from treadle.store.blobs import LocalBlobs
+from treadle.store.db import Connection
+from treadle.store.queries import home
+
+#: A blob that is no JSON object is searched for digests up to this size, in bytes: manifests and small records, not models or tables.
+_SEARCHED = 1 << 18
+
+
+class Listed(Protocol):
+    """Where a digest's file is, if it is there."""
+
+    def place(self, digest: str) -> Path:
+        """The file's path, whether or not it exists."""
+        ...
+
+
+def reachable(connection: Connection, blobs: Listed) -> set[str]:
+    """Digests of all blobs that are there and that the graph reaches."""
+    marked: set[str] = set()
+    found = set(home.referred(connection))
+    while found:
+        digest = found.pop()
+        if digest in marked:
+            continue
+        path = blobs.place(digest)
+        if path.exists():
+            marked.add(digest)
+            found |= digests_in(path) - marked
+    return marked
+
+
+def digests_in(path: Path) -> set[str]:
+    """What reads like a digest in a file that is a JSON object, or small."""
+    with path.open("rb") as file:
+        first = file.read(1)
+        if first != b"{" and path.stat().st_size > _SEARCHED:
+            return set()
+        content = first + file.read()
+    return set(home.DIGEST.findall(content.decode("latin-1")))
+
+
+def collect(tx: Connection, blobs: BlobStore, *, dry_run: bool, min_age_s: float) -> GarbageReport:
+    """Sweep, or with `dry_run` say what would be swept. Repeatable: running it again removes what is left."""
+    if not isinstance(blobs, LocalBlobs):
+        raise TreadleError("This blob store cannot be listed.", remedy="Use the store's own life-cycle rules.", code="not_implemented")
+    with blobs.maintenance("collecting garbage"):
+        kept = reachable(tx, blobs)
+        swept = [(d, size) for d, size in blobs.listing(min_age_s=min_age_s) if d not in kept]
+        if not dry_run:
+            swept = [(d, freed) for d, _ in swept if (freed := blobs.delete_aged(d, min_age_s=min_age_s))]
+    return GarbageReport(
+        dry_run=dry_run,
+        kept=len(kept),
+        removed=len(swept),
+        freed_bytes=sum(size for _, size in swept),
+        digests=[d for d, _ in swept[:1000]],
+    )

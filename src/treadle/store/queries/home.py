@@ -1,0 +1,61 @@
+"""Statements on the home itself: its few named values, and every digest that something in it refers to."""
+
+import re
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, String, Text, select, type_coerce
+
+from treadle.store import tables as t
+from treadle.store.tables import Json
+from treadle.store.upsert import insert_new, insert_or_update
+
+DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+
+#: Tables whose rows keep blobs alive. Events and answers under idempotency keys tell of blobs, but do not keep them.
+_KEEPING = (
+    t.applied,
+    t.runs,
+    t.params,
+    t.tags,
+    t.artifacts,
+    t.jobs,
+    t.steps,
+    t.step_cache,
+    t.firings,
+    t.versions,
+    t.edges,
+    t.dataset_versions,
+    t.model_versions,
+    t.snapshots,
+    t.releases,
+    t.windows,
+    t.alarms,
+)
+
+
+def get_value(connection: Connection, name: str) -> str | None:
+    """A named value of the home."""
+    return connection.execute(select(t.home.c.value).where(t.home.c.name == name)).scalar()
+
+
+def put_value(tx: Connection, name: str, value: str) -> None:
+    """Set a named value."""
+    insert_or_update(tx, t.home, {"name": name, "value": value})
+
+
+def put_value_if_absent(tx: Connection, name: str, value: str) -> bool:
+    """Set a named value that is not there yet; False where it is."""
+    return insert_new(tx, t.home, {"name": name, "value": value}) == 1
+
+
+def referred(connection: Connection) -> Iterator[str]:
+    """Everything that reads like a digest in any row that keeps blobs alive, repeated as it comes.
+
+    Whatever text holds one counts, wherever it stands: too much kept is disk space, too little is a model that is gone.
+    """
+    for table in _KEEPING:
+        columns = [type_coerce(c, Text) for c in table.c if isinstance(c.type, String | Json)]
+        for row in connection.execute(select(*columns).execution_options(yield_per=2000)):
+            for value in row:
+                if value is not None:
+                    yield from DIGEST.findall(value)
