@@ -50,7 +50,7 @@ def serve(
         TreadleError: `busy`, the port is in use; `denied`, listening beyond loopback while nobody has a token.
     """
     beyond = not is_loopback(host)
-    if beyond and not workshop.access.has_tokens():
+    if beyond and not workshop.access.any_token():
         raise TreadleError(
             f"Listening on {host} lets others in, and nobody has a token yet, so nobody could be told from anybody.",
             remedy="Issue one first: treadle token add owner   (then start again, and send it as TREADLE_TOKEN)",

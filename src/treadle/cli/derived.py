@@ -109,7 +109,7 @@ def _plain(kind: Any) -> bool:
     """Whether a field is one word (text, number, time, yes or no) and not JSON."""
     schema = msgspec.json.schema(kind)
     kinds = [s.get("type") for s in schema.get("anyOf", [schema])]
-    return all(k in ("string", "integer", "number", "boolean", "null") for k in kinds) or "$ref" in schema and "enum" in str(schema)
+    return all(k in ("string", "integer", "number", "boolean", "null") for k in kinds) or ("$ref" in schema and "enum" in str(schema))
 
 
 def _metavar(kind: Any) -> str:

@@ -41,7 +41,7 @@ def told(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
     if isinstance(error, BrokenPipeError):
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (whoever read our output has left; the interpreter's last flush must not fail)
+        sys.stdout = open(os.devnull, "w")
         return 0
     if isinstance(error, (KeyboardInterrupt, EOFError)):
         click.echo("Stopped.", err=True)

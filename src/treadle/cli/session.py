@@ -140,7 +140,9 @@ def verb(*, project: bool = False, environment: bool = False, remote: bool = Tru
 
         wrapped: Command = run
         if store:
-            wrapped = click.option("--store", "store_url", metavar="URL", help="Another metadata database: postgresql://user@host/db")(wrapped)
+            wrapped = click.option("--store", "store_url", metavar="URL", help="Another metadata database: postgresql://user@host/db")(
+                wrapped
+            )
         if environment:
             wrapped = click.option("--env", "env", metavar="ENV", help="Environment (dev, staging, prod).  [TREADLE_ENV]")(wrapped)
         if project:

@@ -10,7 +10,9 @@ import msgspec
 
 #: State → colour, the same on every page of the terminal.
 COLOURS = {
-    **dict.fromkeys(("finished", "cached", "promoted", "approved", "released", "granted", "healthy", "ok", "ready", "validated", "closed"), "green"),
+    **dict.fromkeys(
+        ("finished", "cached", "promoted", "approved", "released", "granted", "healthy", "ok", "ready", "validated", "closed"), "green"
+    ),
     **dict.fromkeys(("failed", "rejected", "stopped", "harm", "refused", "corrupt", "error", "open"), "red"),
     **dict.fromkeys(("running", "waiting", "tried", "waits", "inconclusive", "queued", "rolled_back", "cancelled", "candidate"), "yellow"),
 }

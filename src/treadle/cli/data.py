@@ -1,0 +1,108 @@
+"""`data`: bring rows in, look at what came."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from treadle.cli import show
+from treadle.cli.runs import moment
+from treadle.cli.session import Session, verb
+from treadle.operations.data import DatasetVersions, GetDatasetProfile, ListDatasetVersions
+from treadle.operations.workshop import GetApplied
+from treadle.records.data import DatasetVersion, TableProfile
+from treadle.records.errors import TreadleError
+
+
+@click.group()
+def data() -> None:
+    """Bring data in; look at versions and profiles.
+
+    \b
+    Example:
+      treadle data ingest flights january.parquet
+      treadle data versions flights
+    """
+
+
+@data.command("ingest")
+@click.argument("dataset")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--at", metavar="TIME", help="Business time of the arrival, RFC 3339; now where left out.")
+@verb(project=True, environment=True, remote=False)
+def ingest(session: Session, dataset: str, files: tuple[Path, ...], at: str | None, project: str | None, env: str | None) -> None:
+    """Append FILES (CSV, Parquet, Arrow, JSON lines; .gz) to DATASET, each a version. A schema error writes nothing.
+
+    \b
+    Example:
+      treadle data ingest flights january.parquet
+    """
+    name = session.project(project)
+    environment = session.environment(name, env)
+    applied = session.call(GetApplied(project=name, environment=environment))
+    definition = next((d for d in applied.datasets if d.name == dataset), None) if applied else None
+    if definition is None:
+        names = ", ".join(d.name for d in applied.datasets) if applied else ""
+        raise TreadleError(
+            f"{name} has no dataset {dataset!r} in {environment}.",
+            remedy=f"Its datasets: {names or 'none'}. Define it, then: treadle apply --env {environment}",
+            code="not_found",
+        )
+    workshop = session.workshop
+    when = moment(at) if at else workshop.clock.now()
+    made: list[DatasetVersion] = [
+        workshop.data.append(name, definition, file, actor=workshop.actor, event_time=when, source=str(file)) for file in files
+    ]
+    if session.as_json:
+        show.as_json(made)
+        return
+    for version in made:
+        click.echo(f"{dataset}@{version.number}  {version.added_rows:,} rows from {version.source}, {version.rows:,} in all")
+
+
+@data.command("versions")
+@click.argument("dataset")
+@click.option("--limit", default=20, show_default=True)
+@verb(project=True)
+def versions(session: Session, dataset: str, limit: int, project: str | None) -> None:
+    """List versions of DATASET, newest first.
+
+    \b
+    Example:
+      treadle data versions flights
+    """
+    page: DatasetVersions = session.call(ListDatasetVersions(project=session.project(project), dataset=dataset, limit=limit))
+    if session.as_json:
+        show.as_json(page)
+        return
+    show.table(
+        ("VERSION", "ROWS", "ADDED", "DIGEST", "SOURCE", "TIME"),
+        [(f"{dataset}@{v.number}", v.rows, v.added_rows, show.short(v.digest), v.source, v.event_time) for v in page.items],
+        empty=f"No version yet. Bring rows in: treadle data ingest {dataset} FILE",
+    )
+
+
+@data.command("profile")
+@click.argument("dataset")
+@click.option("--number", default=0, help="Version; 0 is the newest.")
+@verb(project=True)
+def profile(session: Session, dataset: str, number: int, project: str | None) -> None:
+    """Types, missing values, cardinality and distribution of each column of a version.
+
+    \b
+    Example:
+      treadle data profile flights --number 1
+    """
+    seen: TableProfile = session.call(GetDatasetProfile(project=session.project(project), dataset=dataset, number=number))
+    if session.as_json:
+        show.as_json(seen)
+        return
+    click.echo(f"{seen.rows:,} rows")
+    show.table(
+        ("COLUMN", "TYPE", "MISSING", "DISTINCT", "MIN", "MEAN", "MAX", "MOST FREQUENT"),
+        [(c.name, c.dtype, _share(c), c.distinct, c.minimum, c.mean, c.maximum, [t for t, _ in c.top[:3]]) for c in seen.columns],
+    )
+
+
+def _share(column: Any) -> str:
+    return f"{column.missing / column.rows:.1%}" if column.rows else ""
