@@ -1,5 +1,7 @@
 """The data room's verbs."""
 
+import datetime as dt
+
 from msgspec import Struct
 
 from treadle.operations.table import Writes, operation
@@ -36,6 +38,7 @@ class AddDatasetVersion(Struct, frozen=True, kw_only=True):
     description: str = ""
     tags: tuple[str, ...] = ()
     profile: str | None = None  # digest of the profile blob
+    known_until: dt.datetime | None = None  # the newest time of its rows
 
 
 @operation("GET /projects/{project}/datasets/{dataset}/versions", allow="read", returns=DatasetVersions)

@@ -46,7 +46,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class ColumnProfile(Struct, frozen=True, kw_only=True):
-    """Content and structure of one column. Numbers are None for columns that have none; quantiles at 0, .05, .25, .5, .75, .95, 1."""
+    """Content and structure of one column. Numbers are None for columns that have none; quantiles at 0, .05, .25, .5, .75, .95, 1.
+
+    `shares` are the shares of the present values in the bins that `edges` bound: up to and including the first edge, …, above the last.
+    """
 
     name: str
     dtype: str
@@ -59,6 +62,8 @@ class ColumnProfile(Struct, frozen=True, kw_only=True):
     std: float | None = None
     quantiles: tuple[float, ...] = ()
     top: tuple[tuple[str, int], ...] = ()
+    edges: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
 
 
 class TableProfile(Struct, frozen=True, kw_only=True):
