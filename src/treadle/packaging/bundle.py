@@ -45,7 +45,7 @@ MODEL = {"lightgbm": "model.txt", "sklearn": "model.skops"}
 KEPT_PROOF_ROWS = 200
 
 
-def seal(
+def seal(  # noqa: PLR0913  (a manifest has that many facts; all but the model are by name)
     blobs: BlobStore,
     fitted: Fitted,
     *,

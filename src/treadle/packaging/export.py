@@ -77,7 +77,11 @@ def _from_sklearn(estimator: Any, inputs: int) -> bytes:
         try:
             options = {"zipmap": False} if hasattr(estimator, "predict_proba") else None
             model = skl2onnx.convert_sklearn(
-                estimator, "treadle", initial_types=[("rows", tensor([None, inputs]))], options=options and {id(estimator): options}, target_opset=17
+                estimator,
+                "treadle",
+                initial_types=[("rows", tensor([None, inputs]))],
+                options=options and {id(estimator): options},
+                target_opset=17,
             )
             content = model.SerializeToString(deterministic=True)
             OnnxPredictor(content)  # some conversions succeed and cannot be loaded

@@ -83,6 +83,8 @@ class Fitted(Struct, frozen=True, kw_only=True):
     output: str = "probability"
     rows: int = 0  # it was trained on
     event_time: dt.datetime | None = None  # latest row it was trained on, where that is known
+    sample: bytes = b""  # evenly spaced training rows, an Arrow file
+    views: tuple[FeatureView, ...] = ()  # that serve some of its features online
 
 
 class BundleFile(Struct, frozen=True, kw_only=True):

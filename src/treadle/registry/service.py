@@ -24,13 +24,13 @@ from treadle.packaging import bundle as bundles
 from treadle.plugins.storage import BlobStore
 from treadle.records.calls import Call
 from treadle.records.clock import Clock, SystemClock
-from treadle.records.definitions import definition_digest
+from treadle.records.definitions import Project, definition_digest
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Page, Version
 from treadle.records.models import Approval, Bundle, ModelVersion
 from treadle.records.states import APPROVAL_MOVES, VERSION_MOVES, ApprovalState, VersionState, move
-from treadle.store.db import Connection
+from treadle.store.db import Connection, Database
 from treadle.store.queries import registry as queries
 
 #: Aliases that endpoints follow, with or without `.ENVIRONMENT` behind them.
@@ -41,7 +41,8 @@ _MOST = 500
 class Registry:
     """Versions, aliases and approvals of all projects."""
 
-    def __init__(self, blobs: BlobStore, *, clock: Clock | None = None):
+    def __init__(self, database: Database, blobs: BlobStore, *, clock: Clock | None = None):
+        self._database = database
         self._blobs = blobs
         self._clock = clock or SystemClock()
 
@@ -169,14 +170,16 @@ class Registry:
 
     @implements(RequestApproval)
     def request_approval(self, tx: Connection, request: RequestApproval, call: Call) -> Approval | Unchanged:
-        """Ask for approval of `model/NAME/N` in an environment. The same id again, or a second question while one waits, changes nothing."""
+        """Ask for approval of `model/NAME/N` in an environment. The same id again, or asking while one waits, changes nothing."""
         model, number = subject_parts(request.subject)
         known = queries.find_approval(tx, request.project, request.approval_id)
         if known is not None:
             if (known.environment, known.subject, known.question) == (request.environment, request.subject, request.question):
                 return Unchanged(known)
             raise TreadleError(
-                f"The approval {request.approval_id} exists and asks something else.", remedy="Use a new id for a new question.", code="conflict"
+                f"The approval {request.approval_id} exists and asks something else.",
+                remedy="Use a new id for a new question.",
+                code="conflict",
             )
         version = version_of(tx, request.project, model, number)
         if version.state in (VersionState.rejected, VersionState.archived, VersionState.candidate):
@@ -218,7 +221,7 @@ class Registry:
         if request.grant and approval.asked_by == call.actor.actor_id and _four_eyes(tx, approval):
             raise TreadleError(
                 f"{call.actor.name} asked for this approval, and {approval.environment} wants four eyes.",
-                remedy=f"Let another approver decide (treadle approve {request.approval_id}), or declare four_eyes=False for {approval.environment}.",
+                remedy=f"Let another approver decide: treadle approve {request.approval_id}. Or declare the environment with four_eyes=False.",
                 code="denied",
             )
         answer = {"state": str(then), "decided_by": call.actor.actor_id, "decided_time": call.event_time, "comment": request.comment}
@@ -250,6 +253,24 @@ class Registry:
         if request.state is not None and request.state not in list(ApprovalState):
             raise TreadleError(f"{request.state!r} is no state of an approval.", remedy=f"Use one of {', '.join(ApprovalState)}, or none.")
         return queries.list_approvals(tx, request.project, state=request.state, limit=min(max(request.limit, 1), _MOST))
+
+    # ── for steps, which have no transaction ─────────────────────────────────────────────────────────────────────
+
+    def champion(self, project: str, model: str, environment: str) -> ModelVersion | None:
+        """The version that serves in an environment; where none does, the one that became champion last anywhere."""
+        with self._database.read() as connection:
+            found = resolve(connection, project, model, "champion", environment)
+            return found or resolve(connection, project, model, "champion")
+
+    def applied(self, project: str) -> dict[str, Project]:
+        """environment → the definitions applied there."""
+        with self._database.read() as connection:
+            return queries.applied_environments(connection, project)
+
+    def datasets_of_run(self, project: str, run_id: str) -> list[str]:
+        """Digests of the dataset versions that a run has read."""
+        with self._database.read() as connection:
+            return queries.datasets_of_run(connection, project, run_id)
 
 
 # ── inside a transaction of the caller's ─────────────────────────────────────────────────────────────────────────────
@@ -377,7 +398,7 @@ def _again(known: ModelVersion, request: RegisterVersion) -> Unchanged:
     )
     if not same:
         raise TreadleError(
-            f"This bundle of run {request.run_id} is registered as {known.model}@{known.number} with other metrics, gates, description or tags.",
+            f"This bundle is registered as {known.model}@{known.number}, with other metrics, gates, description or tags.",
             remedy="A registered version does not change; train and register a new one.",
             code="conflict",
         )

@@ -7,6 +7,7 @@ too, travels as one thing.
 """
 
 import datetime as dt
+import io
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from treadle.records.models import Fitted, Signature
 DEFAULTS: dict[str, Any] = {"objective": "binary", "n_estimators": 80, "num_leaves": 31, "learning_rate": 0.1}
 #: What makes it deterministic; these are not open to the caller.
 FIXED: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "num_threads": 2, "verbosity": -1}
+#: Training rows that travel with a fitted model.
+SAMPLE_ROWS = 4000
 _REGRESSION = ("regression", "regression_l1", "huber", "fair", "quantile", "mape", "poisson", "gamma", "tweedie")
 
 
@@ -83,6 +86,8 @@ def fit_lightgbm(
         output="value" if regression else "probability",
         rows=len(frame),
         event_time=newest(frame, time),
+        sample=sample(frame, features),
+        views=tuple(view for view in views if set(view.features) & set(features)),
     )
 
 
@@ -113,7 +118,9 @@ def fit_logistic(
     numbers = [i for i in range(len(signature.inputs)) if i not in coded]
     parts = []
     if coded:
-        codes = Pipeline([("impute", SimpleImputer(strategy="constant", fill_value=-1)), ("onehot", OneHotEncoder(handle_unknown="ignore"))])
+        codes = Pipeline(
+            [("impute", SimpleImputer(strategy="constant", fill_value=-1)), ("onehot", OneHotEncoder(handle_unknown="ignore"))]
+        )
         parts.append(("codes", codes, coded))
     if numbers:
         scaled = Pipeline([("impute", SimpleImputer(strategy="median", keep_empty_features=True)), ("scale", StandardScaler())])
@@ -133,6 +140,8 @@ def fit_logistic(
         params={"model": "logistic", "C": regularisation, "seed": seed},
         rows=len(frame),
         event_time=newest(frame, time),
+        sample=sample(frame, features),
+        views=tuple(view for view in views if set(view.features) & set(features)),
     )
 
 
@@ -157,7 +166,7 @@ def take_over(
         TreadleError: `bad_request` for a model of another library.
     """
     signature, _, _ = prepare(frame, features, label, unknown=unknown, views=views, regression=output == "value")
-    booster = model if type(model).__module__.startswith("lightgbm") and hasattr(model, "model_to_string") else getattr(model, "booster_", None)
+    booster = model if hasattr(model, "model_to_string") else getattr(model, "booster_", None)
     if booster is not None:
         flavor, content = "lightgbm", booster.model_to_string(num_iteration=-1).encode()
     elif hasattr(model, "predict") and hasattr(model, "get_params"):
@@ -177,6 +186,8 @@ def take_over(
         output=output,
         rows=len(frame),
         event_time=newest(frame, time),
+        sample=sample(frame, features),
+        views=tuple(view for view in views if set(view.features) & set(features)),
     )
 
 
@@ -227,7 +238,9 @@ def truth_of(frame: pl.DataFrame, label: str) -> np.ndarray:
     column = frame[label]
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         raise TreadleError(
-            f"The label {label!r} is {column.dtype}, no number.", remedy=f"Make it boolean or a number: pl.col({label!r}) == ...", code="bad_data"
+            f"The label {label!r} is {column.dtype}, no number.",
+            remedy=f"Make it boolean or a number: pl.col({label!r}) == ...",
+            code="bad_data",
         )
     missing = column.null_count()
     if missing:
@@ -237,6 +250,14 @@ def truth_of(frame: pl.DataFrame, label: str) -> np.ndarray:
             code="bad_data",
         )
     return column.cast(pl.Float64).to_numpy()
+
+
+def sample(frame: pl.DataFrame, features: Sequence[str]) -> bytes:
+    """Evenly spaced training rows, at most `SAMPLE_ROWS`, as an Arrow file: what a bundle is proven on and drift is measured against."""
+    rows = np.unique(np.linspace(0, len(frame) - 1, min(len(frame), SAMPLE_ROWS)).astype(np.int64))
+    buffer = io.BytesIO()
+    frame.select(features)[rows].write_ipc(buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def newest(frame: pl.DataFrame, time: str | None) -> dt.datetime | None:

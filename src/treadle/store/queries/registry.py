@@ -112,9 +112,7 @@ def decide_approval(tx: Connection, project: str, approval_id: str, values: dict
 
 def approval_of(tx: Connection, project: str, environment: str, subject: str, state: ApprovalState) -> Approval | None:
     """The newest approval of a subject in an environment that is in a state."""
-    query = select(t.approvals).where(
-        _q.project == project, _q.environment == environment, _q.subject == subject, _q.state == str(state)
-    )
+    query = select(t.approvals).where(_q.project == project, _q.environment == environment, _q.subject == subject, _q.state == str(state))
     row = tx.execute(query.order_by(_q.asked_time.desc()).limit(1)).first()
     return None if row is None else _approval(row)
 
