@@ -23,7 +23,7 @@ from treadle.online.store import SqliteOnline
 from treadle.packaging import bundle
 from treadle.records.definitions import FeatureView, Window
 from treadle.records.layout import Layout
-from treadle.records.serving import ServedEndpoint, Snapshot, Variant
+from treadle.records.serving import ServedEndpoint, Snapshot, Split, Variant
 from treadle.serving import snapshots
 from treadle.store.blobs import LocalBlobs
 from treadle.training.fit import fit_lightgbm
@@ -40,6 +40,7 @@ LATENESS = FeatureView(
 )
 WEATHER = FeatureView(name="weather", entity=("origin",), source="weather", columns=("temp",), ttl_s=10800)
 VIEWS = (LATENESS, WEATHER)
+_SPLIT = Split(salt="salt")
 _INPUTS = ("carrier", "tailnum", "distance", "hour", "lateness.late_6h", "weather.temp")
 
 
@@ -65,9 +66,7 @@ class TinyHome:
             store.push_events(LATENESS, [("UA",)] * 3, times, {"late": [1, 0, 1]})
             store.push_values(WEATHER, [("JFK",)], [NOW_US - 60_000_000], {"temp": [1.5]})
 
-    def publish(
-        self, generation: int, *, champion: int = 0, challenger: int | None = None, share: float = 0.0, paired: bool = True
-    ) -> None:
+    def publish(self, generation: int, *, champion: int = 0, challenger: int | None = None, split: Split = _SPLIT) -> None:
         """Publish a snapshot: models by place in `digests`; version numbers are places plus one."""
         endpoint = ServedEndpoint(
             name=ENDPOINT,
