@@ -53,7 +53,7 @@ def _no_worse(gate: Gate, report: Report) -> GateResult:
         return _unmeasured(gate)
     worse = (theirs - mine) * direction_of(gate.metric, report)
     who = f"champion {report.champion_version}" if report.champion_version else "the champion"
-    text = f"{gate.metric} {mine:.4f} against {theirs:.4f} of {who} on the same {report.rows} rows: {_by(worse)}; up to {gate.by:g} is allowed."
+    text = f"{gate.metric} {mine:.4f}, {who} {theirs:.4f} on the same {report.rows} rows: {_by(worse)}; {gate.by:g} is allowed."
     return _answer(gate, worse <= gate.by, text, candidate=mine, champion=theirs, worse_by=worse, rows=report.rows)
 
 

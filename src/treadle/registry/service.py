@@ -221,7 +221,7 @@ class Registry:
         if request.grant and approval.asked_by == call.actor.actor_id and _four_eyes(tx, approval):
             raise TreadleError(
                 f"{call.actor.name} asked for this approval, and {approval.environment} wants four eyes.",
-                remedy=f"Let another approver decide: treadle approve {request.approval_id}. Or declare the environment with four_eyes=False.",
+                remedy=f"Let another approver decide: treadle approve {request.approval_id} (or declare four_eyes=False).",
                 code="denied",
             )
         answer = {"state": str(then), "decided_by": call.actor.actor_id, "decided_time": call.event_time, "comment": request.comment}

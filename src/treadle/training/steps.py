@@ -1,0 +1,130 @@
+"""Training as pipeline steps.
+
+The functions here are what a project calls. Each resolves, in the body of the run, what a step must be given by value (the columns of
+feature views, the rules for unknown categories from the datasets' schemas) and then calls the journaled step, so that the cache key holds
+all that the fit depends on.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from treadle.pipelines import step
+from treadle.pipelines.context import peek
+from treadle.records.definitions import FeatureView, Project
+from treadle.records.errors import TreadleError
+from treadle.records.models import Fitted
+from treadle.training import fit
+
+
+def fit_lightgbm(
+    rows: Any,
+    *,
+    features: Sequence[Any],
+    label: str,
+    params: Mapping[str, Any] | None = None,
+    seed: int = 7,
+    unknown: Mapping[str, str] | None = None,
+    time: str | None = None,
+) -> Fitted:
+    """Train boosted trees as a step; see `training.fit.fit_lightgbm`.
+
+    Args:
+        rows: training rows, a frame or the handle of one.
+        features: column names, and feature views, which stand for all their columns.
+        label: the column to predict.
+        params: LightGBM parameters.
+        seed: of all that is drawn.
+        unknown: rule per string column; default: what the datasets' schemas say, else `null`.
+        time: the rows' time column.
+    """
+    names, views = columns_of(features)
+    return _fit_lightgbm(rows, names, label, dict(params or {}), seed, _rules(names, unknown), views, time)
+
+
+def fit_logistic(
+    rows: Any,
+    *,
+    features: Sequence[Any],
+    label: str,
+    regularisation: float = 1.0,
+    seed: int = 7,
+    unknown: Mapping[str, str] | None = None,
+    time: str | None = None,
+) -> Fitted:
+    """Train the linear baseline as a step; see `training.fit.fit_logistic`, and `fit_lightgbm` here for the arguments."""
+    names, views = columns_of(features)
+    return _fit_logistic(rows, names, label, regularisation, seed, _rules(names, unknown), views, time)
+
+
+@step(name="fit_lightgbm")
+def _fit_lightgbm(
+    rows: pl.DataFrame,
+    features: list[str],
+    label: str,
+    params: dict[str, Any],
+    seed: int,
+    unknown: dict[str, str],
+    views: tuple[FeatureView, ...],
+    time: str | None,
+) -> Fitted:
+    return fit.fit_lightgbm(rows, features=features, label=label, params=params, seed=seed, unknown=unknown, views=views, time=time)
+
+
+@step(name="fit_logistic")
+def _fit_logistic(
+    rows: pl.DataFrame,
+    features: list[str],
+    label: str,
+    regularisation: float,
+    seed: int,
+    unknown: dict[str, str],
+    views: tuple[FeatureView, ...],
+    time: str | None,
+) -> Fitted:
+    return fit.fit_logistic(
+        rows, features=features, label=label, regularisation=regularisation, seed=seed, unknown=unknown, views=views, time=time
+    )
+
+
+def columns_of(features: Sequence[Any]) -> tuple[list[str], tuple[FeatureView, ...]]:
+    """(column names, the feature views among them) of what a project gives as features.
+
+    A name `view.feature` of a view of the running project brings that view along.
+
+    Raises:
+        TreadleError: `bad_definition` for something that is neither a name nor a feature view, or a column named twice.
+    """
+    names: list[str] = []
+    views: dict[str, FeatureView] = {}
+    project = _project()
+    known = {name: view for view in (project.feature_views if project else ()) for name in view.features}
+    for feature in features:
+        view = getattr(feature, "definition", feature)
+        if isinstance(view, FeatureView):
+            names += view.features
+            views[view.name] = view
+        elif isinstance(feature, str):
+            names.append(feature)
+            if feature in known:
+                views.setdefault(known[feature].name, known[feature])
+        else:
+            raise TreadleError(f"{feature!r} is no feature.", remedy="Give names of columns, or feature views.", code="bad_definition")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TreadleError(f"Features named twice: {', '.join(twice)}.", remedy="Name each once.", code="bad_definition")
+    return names, tuple(views.values())
+
+
+def _rules(names: Sequence[str], unknown: Mapping[str, str] | None) -> dict[str, str]:
+    """Rule per column for unknown categories: what the schemas of the project's datasets say, overridden by the caller."""
+    project = _project()
+    declared = {c.name: c.unknown for dataset in (project.datasets if project else ()) for c in dataset.columns if c.dtype == "string"}
+    return {name: rule for name, rule in {**declared, **(unknown or {})}.items() if name in names}
+
+
+def _project() -> Project | None:
+    running = peek()
+    found = running.resources.get("project") if running else None
+    return found if isinstance(found, Project) else None
