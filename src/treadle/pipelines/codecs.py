@@ -31,7 +31,7 @@ class Encoded(Struct, frozen=True):
     parts: "tuple[tuple[Any, Encoded], ...]" = ()
 
 
-class NotPlain(Exception):  # noqa: N818  (says what it found; never leaves this room)
+class NotPlain(Exception):
     """A value that JSON with tags cannot hold."""
 
 
@@ -223,7 +223,7 @@ def _unsavable(value: Any, where: str, detail: str = "") -> TreadleError:
     kind = type(value)
     return TreadleError(
         f"{where} is a {kind.__module__}.{kind.__qualname__} and cannot be saved{detail}. Nothing is pickled.",
-        remedy="Return a polars frame, a numpy array, plain values, bytes, a msgspec Struct, a scikit-learn estimator or a LightGBM booster.",
+        remedy="Return a polars frame, numpy array, plain values, bytes, a msgspec Struct, scikit-learn estimator or LightGBM booster.",
         details={"type": f"{kind.__module__}.{kind.__qualname__}"},
     )
 

@@ -47,11 +47,14 @@ class RunContext:
     params: Mapping[str, Any] = field(default_factory=dict)
     step: str = ""  # path of the step that runs, "" in the body
     journal: Journal | None = None
-    write_line: Callable[[str], None] | None = None
+    write_line: Callable[[str, str], None] | None = None  # (text, level)
 
-    def log(self, text: str) -> None:
+    def log(self, text: str, level: str = "info") -> None:
         """Write a line into the run's log (or print it, where there is no run)."""
-        (self.write_line or print)(text)
+        if self.write_line is None:
+            print(text)
+        else:
+            self.write_line(text, level)
 
     def resource(self, name: str) -> Any:
         """A service of the workshop.

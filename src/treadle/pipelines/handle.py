@@ -25,7 +25,7 @@ class Handle(Generic[T]):
         parts: handles of the elements, for a tuple, list or dict of artifacts; keys are positions or names.
     """
 
-    __slots__ = ("digest", "codec", "path", "_load", "_value", "_parts")
+    __slots__ = ("_load", "_parts", "_value", "codec", "digest", "path")
 
     def __init__(
         self,
