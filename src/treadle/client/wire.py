@@ -71,7 +71,7 @@ class Wire:
         try:
             known = msgspec.convert(path, self.path_type, strict=False)
             rest = self._query(query) if self.in_query else self._body.decode(body or b"{}")
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise self._refused(error) from error
         if query and not self.in_query:
             raise self._refused(ValueError(f"a {self.operation.method} takes its fields in the JSON body, not in the query"))

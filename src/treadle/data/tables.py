@@ -24,7 +24,7 @@ from treadle.records.errors import TreadleError
 
 ROW = "_row"
 COMPACT_EVERY = 50
-_TARGET = 16 << 20  # bytes of a file that compaction leaves alone
+_TARGET = 4 << 20  # bytes of a file that compaction leaves alone
 _NOTE = "treadle"
 
 

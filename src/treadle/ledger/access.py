@@ -58,7 +58,7 @@ class Access:
         )
 
     def actor_here(self) -> Actor:
-        """Who works on this home directly: the holder of `TREADLE_TOKEN` where it is set, else the home's owner, made where there is none."""
+        """Who works on this home directly: the holder of `TREADLE_TOKEN` where that is set, else the owner, made if need be."""
         token = os.environ.get("TREADLE_TOKEN")
         return self.authenticate(token) if token else ensure_owner(self._database)
 

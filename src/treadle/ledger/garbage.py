@@ -1,9 +1,10 @@
 """Garbage collection by reachability: what no row refers to, and no blob that a row refers to, is swept.
 
 *Mark*: every digest that stands anywhere in a row of the graph, and, from there on, in the content of reached blobs (the manifest of
-a bundle or code snapshot lists its files). Marking errs on the side of keeping: whatever looks like a digest counts. *Sweep*: blobs that were
-neither marked nor written or read within `min_age_s`, which must be longer than any writer takes from storing a blob to committing
-the row that refers to it.
+a bundle or code snapshot lists its files). Marking errs on the side of keeping: whatever looks like a digest counts.
+
+*Sweep*: blobs that were neither marked nor written or read within `min_age_s`, which must be longer than any writer takes from
+storing a blob to committing the row that refers to it.
 """
 
 from pathlib import Path

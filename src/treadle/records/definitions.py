@@ -205,6 +205,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     monitor: Monitor = field(default_factory=Monitor)
     retrain: Trigger | None = None
     unit: str = ""  # randomisation unit: a request column; the record id where empty
+    requests: str = ""  # the dataset whose rows, as they become known, are what is asked: what a replay sends
     predictions_change_outcomes: bool = True
     was: str | None = None
 
@@ -214,6 +215,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     that may grant by itself when all gates hold, empty where a person must."""
 
     name: str
+    after: str = ""  # the environment in which a version must serve, smoke-tested, before it may come here
     auto_approve: str = ""
     four_eyes: bool = True
     variables: dict[str, str] = {}

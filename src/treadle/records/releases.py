@@ -15,6 +15,7 @@ class Block(Struct, frozen=True, kw_only=True):
     start: dt.datetime
     rows: int
     difference: float
+    scale: float = 1.0  # how far apart the variants' scores are (root mean square): the size of difference to expect, outcomes unseen
 
 
 class Evidence(Struct, frozen=True, kw_only=True):

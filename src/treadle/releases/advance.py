@@ -61,7 +61,7 @@ def _judge(release: Release, strategy: Canary, evidence: Evidence, now: dt.datet
     live = live_since(release)
     deadline = live + dt.timedelta(seconds=strategy.deadline_blocks * strategy.block_s)
     blocks = sequential.pool([b for b in evidence.blocks if b.start < deadline], strategy.min_rows)
-    reading = sequential.read([b.difference for b in blocks], margin=strategy.margin)
+    reading = sequential.read(blocks, margin=strategy.margin)
     facts = {**release.facts, **_facts(reading, strategy, sum(b.rows for b in blocks))}
     decision = reading.decision(strategy.alpha)
     if decision == "promote":

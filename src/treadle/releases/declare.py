@@ -5,7 +5,7 @@ import datetime as dt
 from msgspec import Struct
 
 from treadle.records.clock import seconds
-from treadle.records.definitions import Canary, Endpoint, Environment, Monitor, Trigger
+from treadle.records.definitions import Canary, Dataset, Endpoint, Environment, Monitor, Trigger
 from treadle.records.errors import TreadleError
 
 
@@ -81,12 +81,14 @@ def endpoint(
     monitor: Monitor | None = None,
     retrain: Trigger | None = None,
     unit: str = "",
+    requests: Dataset | str = "",
     predictions_change_outcomes: bool = True,
     was: str | None = None,
 ) -> Endpoint:
     """A name that answers predictions of `model`.
 
-    `unit` is the request column by which traffic is split and outcomes are joined. `predictions_change_outcomes=False` says that what is
+    `unit` is the request column by which traffic is split and outcomes are joined. `requests` is the dataset whose rows are what is
+    asked (smoke tests and replays send them). `predictions_change_outcomes=False` says that what is
     predicted has no influence on what happens, which a replay needs to be valid.
     """
     monitor = monitor or Monitor()
@@ -99,17 +101,18 @@ def endpoint(
         monitor=monitor,
         retrain=retrain,
         unit=unit,
+        requests=requests if isinstance(requests, str) else requests.name,
         predictions_change_outcomes=predictions_change_outcomes,
         was=was,
     )
 
 
-def environment(name: str, *, auto_approve: str = "", four_eyes: bool = True, variables: dict[str, str] | None = None) -> Environment:
-    """Where endpoints live. Declare them in the order a version goes through them; the last is production.
+def environment(name: str, *, after: str = "", auto_approve: str = "", four_eyes: bool = True, variables: dict[str, str] | None = None) -> Environment:
+    """Where endpoints live. `after` names the environment in which a version must serve, smoke-tested, before it may come here.
 
     `auto_approve` names a policy actor that grants by itself when all gates hold; where it is empty, a person must.
     """
-    return Environment(name=name, auto_approve=auto_approve, four_eyes=four_eyes, variables=variables or {})
+    return Environment(name=name, after=after, auto_approve=auto_approve, four_eyes=four_eyes, variables=variables or {})
 
 
 def _seconds(duration: str | dt.timedelta) -> int:

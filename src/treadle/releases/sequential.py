@@ -71,13 +71,16 @@ def path(values: Iterable[float], *, bets: Sequence[float] = BETS) -> list[float
     return out
 
 
-def read(differences: Sequence[float], *, margin: float) -> Reading:
-    """Both processes over blocks' differences, mean(challenger loss - champion loss), in order of time.
+def read(blocks: Sequence[Block], *, margin: float) -> Reading:
+    """Both processes over blocks in order of time.
 
-    `margin` (>= 0, in the unit of the loss) is how much worse the challenger may be and still be promoted.
+    `margin` (>= 0, in the unit of the loss) is how much worse the challenger may be and still be promoted. A block counts in units of
+    its `scale`, which depends on the two variants' scores alone: where they nearly agree, a small difference says as much as a
+    large one where they do not. That changes no sign, so the error rates hold whatever the scales are.
     """
-    better = path(margin - d for d in differences)
-    worse = path(differences)
+    better = path((margin - b.difference) / (b.scale or 1.0) for b in blocks)
+    worse = path(b.difference / (b.scale or 1.0) for b in blocks)
+    differences = [b.difference for b in blocks]
     count = len(differences)
     mean = sum(differences) / count if count else 0.0
     spread = math.sqrt(sum((d - mean) ** 2 for d in differences) / (count - 1)) if count > 1 else 0.0
@@ -95,7 +98,7 @@ def read(differences: Sequence[float], *, margin: float) -> Reading:
 def pool(blocks: Sequence[Block], min_rows: int) -> tuple[Block, ...]:
     """Blocks of at least `min_rows` rows: a smaller one is merged into the next, and what is left over at the end waits.
 
-    A merged block starts where its first part starts; its difference is the mean over rows.
+    A merged block starts where its first part starts; its difference is the mean over rows, its scale the root mean square.
     """
     out: list[Block] = []
     held: Block | None = None
@@ -107,7 +110,8 @@ def pool(blocks: Sequence[Block], min_rows: int) -> tuple[Block, ...]:
         else:
             rows = held.rows + block.rows
             mean = (held.difference * held.rows + block.difference * block.rows) / rows
-            held = Block(start=held.start, rows=rows, difference=mean)
+            square = (held.scale**2 * held.rows + block.scale**2 * block.rows) / rows
+            held = Block(start=held.start, rows=rows, difference=mean, scale=math.sqrt(square))
         if held.rows >= min_rows:
             out.append(held)
             held = None

@@ -77,6 +77,11 @@ class Database:
         """`sqlite` or `postgresql`."""
         return self._read.dialect.name
 
+    @property
+    def file(self) -> Path | None:
+        """The file of a SQLite database, None for a server's."""
+        return Path(str(self._read.url.database)) if self.dialect == "sqlite" else None
+
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that reads one consistent snapshot."""

@@ -1,0 +1,308 @@
+"""Backup and restore of a live home.
+
+The order makes it consistent while others write: first the metadata database, as one snapshot, then what its rows refer to. Blobs
+are immutable; a Delta table's log is copied before its data files, which were all there when the log named them; log segments are
+readable to their last complete record. What was written meanwhile is extra, never missing. Every file stands in `manifest.json`
+with its digest, and a restore verifies each one before the home appears, whole or not at all.
+
+A PostgreSQL database is backed up as the same SQLite file, so that one format can be restored to either.
+"""
+
+import contextlib
+import datetime as dt
+import os
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+from msgspec import Struct
+from sqlalchemy import Connection, func, insert, select
+
+from treadle.records.clock import SystemClock
+from treadle.records.errors import TreadleError
+from treadle.records.layout import Layout
+from treadle.store import migrate, tables
+from treadle.store.blobs import LocalBlobs
+from treadle.store.db import Database
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_CHUNK = 1 << 20
+#: Not carried over: addresses of processes, locks, SQLite's own side files, and the metadata database, which is copied by itself.
+_LEFT = ("processes", "treadle.db", "treadle.db-wal", "treadle.db-shm", "treadle.db.gate", "treadle.db.lock", "store.url")
+
+
+class BackupFile(Struct, frozen=True):
+    """A file of a backup: its path in the home, bytes and BLAKE3."""
+
+    path: str
+    size: int
+    digest: str
+
+
+class Backup(Struct, frozen=True, kw_only=True):
+    """The manifest of a backup."""
+
+    format: int
+    home_id: str
+    revision: str
+    made: dt.datetime
+    files: list[BackupFile]
+
+
+def backup(layout: Layout, database: Database, target: Path) -> Backup:
+    """Copy a live home to a new folder.
+
+    Raises:
+        TreadleError: `conflict` where `target` exists, `busy` during a garbage collection, `corrupt` for a blob that is not what its
+            name says, `storage_full`. Nothing is left at `target` then.
+    """
+    _must_be_free(target, "Give a folder that does not exist yet: treadle backup backups/2013-03-31")
+    with _appearing(target) as new, LocalBlobs(layout.blobs).maintenance("the backup"):
+        copy_database(database, new / "treadle.db")
+        with contextlib.closing(sqlite3.connect(new / "treadle.db")) as connection:
+            home_id, revision = (connection.execute(q).fetchone()[0] for q in (_HOME_ID, _REVISION))
+        files = [BackupFile("treadle.db", (new / "treadle.db").stat().st_size, _digest(new / "treadle.db"))]
+        for path in _in_order(layout.root):
+            copied = _copied(layout.root, path, new)
+            if copied is not None:
+                files.append(copied)
+        made = Backup(format=FORMAT, home_id=home_id, revision=revision, made=SystemClock().now(), files=files)
+        _write(new / MANIFEST, msgspec.json.format(msgspec.json.encode(made)))
+    return made
+
+
+def restore(source: Path, layout: Layout, database: Database | None = None) -> Backup:
+    """Make a home from a backup.
+
+    Args:
+        database: an opened, empty PostgreSQL database that the metadata shall go to; the home's own SQLite file where None.
+
+    Raises:
+        TreadleError: `conflict` where the home is not empty, `not_found` or `corrupt` for a backup that is none or not whole,
+            `newer_schema`. The home is left as it was.
+    """
+    if layout.root.exists() and any(layout.root.iterdir()):
+        raise TreadleError(
+            f"{layout.root} is not empty, and a restore replaces nothing.",
+            remedy=f"Name a new home: treadle restore {source} --home NEW",
+            code="conflict",
+        )
+    made = read(source)
+    with _appearing(layout.root) as new:
+        for file in made.files:
+            path = new / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not (source / file.path).exists() or _copy(source / file.path, path) != file.digest:
+                raise _corrupt(source, file.path)
+        if database is not None:
+            load_database(new / "treadle.db", database)
+            (new / "treadle.db").unlink()
+    return made
+
+
+def read(source: Path) -> Backup:
+    """A backup's manifest.
+
+    Raises:
+        TreadleError: `not_found`, `corrupt`, `newer_schema`.
+    """
+    if not (source / MANIFEST).exists():
+        raise TreadleError(f"{source} is no backup: it has no {MANIFEST}.", remedy="Make one: treadle backup TARGET", code="not_found")
+    try:
+        made = msgspec.json.decode((source / MANIFEST).read_bytes(), type=Backup)
+    except msgspec.MsgspecError as error:
+        raise _corrupt(source, MANIFEST) from error
+    if made.format > FORMAT or made.revision not in migrate.REVISIONS:
+        raise TreadleError(
+            f"{source} was made by a newer release (format {made.format}, schema {made.revision}).",
+            remedy="Upgrade Treadle: pip install --upgrade treadle",
+            code="newer_schema",
+        )
+    if any(Path(file.path).is_absolute() or ".." in Path(file.path).parts for file in made.files):
+        raise _corrupt(source, MANIFEST)
+    return made
+
+
+def verify(source: Path) -> list[str]:
+    """Paths in a backup that are missing or not what its manifest says; none when it is whole."""
+    return [f.path for f in read(source).files if not (source / f.path).exists() or _digest(source / f.path) != f.digest]
+
+
+# ── the metadata database ────────────────────────────────────────────────────────────────────────────────────────────
+
+_HOME_ID = "SELECT value FROM home WHERE name = 'home_id'"
+_REVISION = "SELECT version_num FROM alembic_version"
+
+
+def copy_database(database: Database, path: Path) -> None:
+    """One snapshot of a database as a SQLite file, from SQLite by its own backup API, from PostgreSQL row by row."""
+    if database.file is not None:
+        _copy_sqlite(database.file, path)
+        return
+    with Database.open(f"sqlite:///{path}") as copy:
+        migrate.ensure(copy)
+        with database.read() as connection:
+            copy.write(lambda tx: _copy_rows(connection, tx))
+    _settle(path)
+
+
+def load_database(path: Path, database: Database) -> None:
+    """The rows of a backed-up SQLite file into an empty database, in one transaction.
+
+    Raises:
+        TreadleError: `conflict` where the database has anything in it.
+    """
+    with Database.open(f"sqlite:///{path}") as copy:
+        migrate.ensure(copy)  # an older backup comes to this release's schema first
+        migrate.ensure(database)
+        with copy.read() as connection:
+            database.write(lambda tx: _load_rows(connection, tx))
+
+
+def _load_rows(source: Connection, tx: Connection) -> None:
+    if any(tx.execute(select(func.count()).select_from(table)).scalar() for table in (tables.events, tables.runs, tables.actors)):
+        raise TreadleError(
+            "The metadata database is not empty, and a restore replaces nothing.",
+            remedy="Name an empty database: --store postgresql://user@host/new",
+            code="conflict",
+        )
+    _copy_rows(source, tx)
+
+
+def _copy_rows(source: Connection, target: Connection) -> None:
+    target.execute(tables.home.delete())  # a fresh schema has its own home's id
+    for table in tables.metadata.sorted_tables:
+        rows = source.execute(select(table).execution_options(yield_per=2000))
+        for part in rows.partitions():
+            target.execute(insert(table), [dict(zip(rows.keys(), row, strict=True)) for row in part])
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    with contextlib.closing(sqlite3.connect(source, timeout=60)) as old, contextlib.closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+    _settle(target)
+
+
+def _settle(path: Path) -> None:
+    """Leave a database as one file on disk."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode=DELETE")
+    for side in (".gate", ".lock"):
+        Path(f"{path}{side}").unlink(missing_ok=True)
+    _sync(path)
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _in_order(root: Path) -> Iterator[Path]:
+    """Files of a home in the order in which they may be copied while others write."""
+    for entry in sorted(root.iterdir()):
+        if entry.name in _LEFT:
+            continue
+        if entry.is_file():
+            yield entry
+        elif entry.name == "blobs":
+            yield from (f for f in sorted(entry.rglob("*")) if f.is_file() and f.parent.name != "tmp")
+        else:
+            files = [f for f in entry.rglob("*") if f.is_file()]
+            yield from sorted(files, key=lambda f: ("_delta_log" not in f.parts, f.name != "_last_checkpoint", str(f)))
+
+
+def _copied(root: Path, path: Path, new: Path) -> BackupFile | None:
+    """A file copied; None for one that has gone meanwhile or stands for nothing by itself."""
+    name = path.relative_to(root).as_posix()
+    target = new / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in (".db-wal", ".db-shm", ".tmp", ".gate", ".lock"):
+        return None
+    try:
+        if path.suffix == ".db":
+            _copy_sqlite(path, target)
+            digest = _digest(target)
+        else:
+            digest = _copy(path, target)
+    except FileNotFoundError:
+        return None
+    if name.startswith("blobs/") and digest != path.parent.name + path.name:
+        raise TreadleError(
+            f"Blob {path.parent.name + path.name} is corrupt: a backup of it would be worthless.",
+            remedy=f"Restore it from an older backup, or delete it and run the step that made it again: rm {path}",
+            code="corrupt",
+        )
+    return BackupFile(name, target.stat().st_size, digest)
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy a file to disk, and its digest on the way."""
+    hasher = blake3()
+    with source.open("rb") as reading, target.open("wb") as writing:
+        while chunk := reading.read(_CHUNK):
+            hasher.update(chunk)
+            writing.write(chunk)
+        writing.flush()
+        os.fsync(writing.fileno())
+    return hasher.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    hasher = blake3()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+    return hasher.hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _must_be_free(target: Path, remedy: str) -> None:
+    if target.exists():
+        raise TreadleError(f"{target} exists already.", remedy=remedy, code="conflict")
+
+
+@contextlib.contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A folder that gets its name when the block is through, and is removed when it fails."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+    new.mkdir()
+    try:
+        yield new
+        _sync(new)
+        if target.exists():
+            target.rmdir()  # empty, or this fails
+        new.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise TreadleError(
+            f"The disk did not take it: {error}. Nothing was left at {target}.",
+            remedy="Free space, or name a folder on another disk: df -h",
+            code="storage_full",
+        ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _corrupt(source: Path, path: str) -> TreadleError:
+    return TreadleError(
+        f"{path} of the backup {source} is missing or not what was backed up.",
+        remedy="Use another backup; nothing was restored from this one.",
+        code="corrupt",
+    )

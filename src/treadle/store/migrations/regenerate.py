@@ -1,0 +1,56 @@
+"""Writes `versions/0001_first.py` anew from `tables.metadata`: `python -m treadle.store.migrations.regenerate`.
+
+Only until the first release; from then on 0001 is frozen, and a change of `tables.py` comes with a migration of its own.
+"""
+
+import subprocess
+import sys
+
+from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from treadle.store.migrations.run import FOLDER
+from treadle.store.tables import Json, Time, metadata
+
+FIRST = FOLDER / "versions" / "0001_first.py"
+_HEAD = '''"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Every table of the first release."""
+'''
+
+
+def source() -> str:
+    """The migration as Python."""
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"render_item": _plain, "sqlalchemy_module_prefix": "sa."})
+        script = produce_migrations(context, metadata)
+        body = render_python_code(script.upgrade_ops, render_item=_plain)
+    engine.dispose()
+    lines = [line for line in body.splitlines() if not line.strip().startswith("#")]
+    return _HEAD + "".join(f"    {line.strip()}\n" for line in lines)
+
+
+def _plain(kind: str, item: object, _context: object) -> str | bool:
+    """Types of our own as what they are in the database: a migration must not change its meaning with the code."""
+    if kind == "type" and isinstance(item, Time):
+        return "sa.BigInteger()"
+    if kind == "type" and isinstance(item, Json):
+        return "sa.Text()"
+    return False
+
+
+if __name__ == "__main__":
+    FIRST.write_text(source())
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", str(FIRST)], check=True)

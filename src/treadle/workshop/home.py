@@ -1,0 +1,116 @@
+"""Opening a home: settings → database, blobs → one service per room → the one door.
+
+Everything is made here, once, and handed down; nothing is global. Closing goes in reverse.
+"""
+
+import datetime as dt
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from treadle.data.service import DataService
+from treadle.ledger.access import Access
+from treadle.ledger.dispatch import Dispatcher
+from treadle.ledger.service import Ledger
+from treadle.monitoring.service import Monitoring
+from treadle.pipelines.service import Pipelines
+from treadle.records.calls import Actor
+from treadle.records.clock import Clock, SystemClock
+from treadle.records.layout import Layout
+from treadle.registry.service import Registry
+from treadle.releases.publish import Publisher
+from treadle.releases.service import Releases
+from treadle.store.blobs import LocalBlobs
+from treadle.store.db import Database
+from treadle.store.migrate import ensure
+from treadle.workshop.overview import Rooms
+from treadle.workshop.service import Workbench
+
+#: Where a home is when nobody says: in the project, or where TREADLE_HOME points.
+DEFAULT_HOME = ".treadle"
+STORE_FILE = "store.url"
+
+
+def home_path(root: Path | str | None = None) -> Path:
+    """The folder of the home: the argument, else TREADLE_HOME, else `.treadle` here."""
+    return Path(root or os.environ.get("TREADLE_HOME") or DEFAULT_HOME).absolute()
+
+
+class Workshop:
+    """A home with every room open. Close it, or use it as a context manager.
+
+    Attributes:
+        layout, database, blobs: the ground the rooms stand on.
+        ledger, pipelines, data, registry, releases, monitoring, workbench: the rooms' services.
+        dispatch: the one door for operations.
+        actor: who calls when `call` is not told otherwise.
+    """
+
+    def __init__(self, layout: Layout, database: Database, *, clock: Clock | None = None, actor: Actor | None = None):
+        self.layout = layout
+        self.database = database
+        self.clock: Clock = clock or SystemClock()
+        self.blobs = LocalBlobs(layout.blobs)
+        self.access = Access(database)
+        self.ledger = Ledger(database, self.blobs)
+        self.pipelines = Pipelines(database)
+        self.data = DataService(database, layout, self.blobs)
+        self.registry = Registry(database, self.blobs)
+        self.releases = Releases(database)
+        self.monitoring = Monitoring(database, layout, self.blobs)
+        rooms = Rooms(self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring)
+        self.workbench = Workbench(layout, self.blobs, rooms)
+        self.publisher = Publisher(database, layout, self.blobs)
+        services = (self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring, self.workbench)
+        self.dispatch = Dispatcher(database, services, clock=self.clock)
+        self.actor = actor or self.access.actor_here()
+
+    def call(self, request: Any, *, idempotency_key: str | None = None, event_time: dt.datetime | None = None) -> Any:
+        """Run an operation as `self.actor`."""
+        return self.dispatch(request, actor=self.actor, idempotency_key=idempotency_key, event_time=event_time)
+
+    def close(self) -> None:
+        """Finish what is being written and close the database."""
+        self.database.close()
+
+    def __enter__(self) -> "Workshop":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_home(
+    root: Path | str | None = None, *, store: str | None = None, clock: Clock | None = None, actor: Actor | None = None
+) -> Workshop:
+    """Open a home, making it where there is none.
+
+    Args:
+        root: the folder; see `home_path`.
+        store: URL of another metadata database than the home's own SQLite file; kept in the home for the next time.
+        clock: business time; the machine's where None.
+        actor: who calls; the owner of the home (or the holder of TREADLE_TOKEN) where None.
+
+    Raises:
+        TreadleError: `newer_schema`, `unavailable`, `corrupt`.
+    """
+    layout = Layout(home_path(root))
+    layout.root.mkdir(parents=True, exist_ok=True)
+    database = Database.open(store_url(layout, store))
+    try:
+        ensure(database)
+        return Workshop(layout, database, clock=clock, actor=actor)
+    except BaseException:
+        database.close()
+        raise
+
+
+def store_url(layout: Layout, store: str | None) -> str:
+    """The metadata database of a home: as told now, as told before (`store.url` in the home), or its own SQLite file."""
+    kept = layout.root / STORE_FILE
+    if store:
+        if store != layout.database_url:
+            kept.write_text(store + "\n")
+        return store
+    return kept.read_text().strip() if kept.exists() else layout.database_url

@@ -1,0 +1,229 @@
+"""The loop: what is done, in which order, whenever time has passed.
+
+One *turn* looks at every applied environment: fold the prediction log → look at windows and alarms → carry releases on → start the
+release of what was approved → seal events → let triggers read them → execute runs that are due. `treadle worker` turns once a
+second by the machine's clock; a replay turns at the end of every block of virtual time. Nothing else differs.
+"""
+
+import datetime as dt
+import threading
+import time
+from typing import Any
+
+from treadle.ledger import events
+from treadle.ledger.sealer import seal
+from treadle.operations.registry import ListModelVersions
+from treadle.operations.releases import StartRelease
+from treadle.pipelines.code import unpack_code
+from treadle.pipelines.triggers import Triggers
+from treadle.pipelines.worker import Worker
+from treadle.records.calls import SYSTEM, Call
+from treadle.records.clock import Clock
+from treadle.records.definitions import Endpoint, Environment, Project
+from treadle.records.digests import digest_of
+from treadle.records.errors import TreadleError
+from treadle.records.ledger import Run
+from treadle.records.models import ModelVersion
+from treadle.records.monitoring import Alarm
+from treadle.records.releases import Release
+from treadle.records.states import VersionState
+from treadle.registry.service import approved_for
+from treadle.serving import snapshots
+from treadle.store.queries import workshop as queries
+from treadle.workshop.home import Workshop
+from treadle.workshop.project import load
+from treadle.workshop.smoke import smoke_test
+
+#: Longest that a turn waits for gateways to load what was published, in seconds; then the next turn looks again.
+ACKNOWLEDGE_SECONDS = 20.0
+SMOKE_PASSED = "treadle.smoke.passed"
+SMOKE_FAILED = "treadle.smoke.failed"
+
+
+class Turned:
+    """What one turn did, for whoever shows progress."""
+
+    def __init__(self) -> None:
+        self.folded = 0
+        self.alarms: list[Alarm] = []
+        self.releases: list[Release] = []
+        self.started: list[Release] = []
+        self.triggered: list[Run] = []
+        self.executed = 0
+
+
+class Loop:
+    """The control loop over one home.
+
+    Args:
+        workshop: the home; its clock is business time.
+        name: of this worker, in leases and logs.
+    """
+
+    def __init__(self, workshop: Workshop, *, name: str = "worker"):
+        self.workshop = workshop
+        self.clock: Clock = workshop.clock
+        self.triggers = Triggers(workshop.database, workshop.dispatch)
+        self.worker = Worker(
+            workshop.database,
+            workshop.blobs,
+            workshop.dispatch,
+            name=name,
+            resources=self._resources(),
+            load_body=self.load_body,
+            clock=workshop.clock,
+        )
+
+    def turn(self, now: dt.datetime) -> Turned:
+        """One turn at business time `now`."""
+        turned = Turned()
+        for project, environment, definitions in self._applied():
+            self._environment(project, environment, definitions, now, turned)
+        self.seal()
+        for project, environment, _ in self._applied():
+            turned.triggered += self.triggers.evaluate(project, environment, now)
+        turned.executed = self.worker.run_due(now)
+        if turned.executed:
+            for project, environment, definitions in self._applied():
+                self._release_approved(project, environment, definitions, now, turned)
+        self.seal()
+        return turned
+
+    def run_forever(self, stop: threading.Event, *, interval_s: float = 1.0) -> None:
+        """Turn by the clock until `stop` is set. Runs are executed as soon as they are due, between turns too."""
+        last = 0.0
+        while not stop.is_set():
+            if time.monotonic() - last >= interval_s:
+                last = time.monotonic()
+                self.turn(self.clock.now())
+            else:
+                self.worker.run_due(self.clock.now())
+            stop.wait(min(0.1, interval_s))
+
+    def seal(self) -> int:
+        """Give events their order and publish the chain's head."""
+        return seal(self.workshop.database, publish=self.workshop.ledger.heads)
+
+    # ── one environment ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _environment(self, project: str, environment: str, definitions: Project, now: dt.datetime, turned: Turned) -> None:
+        shop = self.workshop
+        turned.folded += shop.monitoring.fold(project, environment).rows
+        for endpoint in definitions.endpoints:
+            turned.alarms += shop.monitoring.tick(project, environment, endpoint, now)
+        turned.releases += shop.releases.work(project, environment, now, shop.monitoring.evidence)
+        self._release_approved(project, environment, definitions, now, turned)
+
+    def _release_approved(self, project: str, environment: str, definitions: Project, now: dt.datetime, turned: Turned) -> None:
+        """Start the release of the newest approved version of each endpoint's model, where none is being released."""
+        place = next((e for e in definitions.environments if e.name == environment), Environment(name=environment))
+        for endpoint in definitions.endpoints:
+            version = self._to_release(project, environment, endpoint, now)
+            if version is None or not self._smoked(project, place, endpoint, version):
+                continue
+            release = self._start(project, environment, endpoint, version, now)
+            turned.started.append(release)
+            turned.releases += self._settle(project, environment, now)
+            if any(e.after == environment for e in definitions.environments):
+                self._smoke(project, environment, endpoint, version, now)
+
+    def _to_release(self, project: str, environment: str, endpoint: Endpoint, now: dt.datetime) -> ModelVersion | None:
+        """The newest version that is approved for this environment, later than every version released here, ready by now."""
+        shop = self.workshop
+        found = shop.dispatch(ListModelVersions(project=project, model=endpoint.model, limit=20), actor=SYSTEM).items
+        with shop.database.read() as tx:
+            if queries.release_is_open(tx, project, environment, endpoint.name):
+                return None
+            tried = queries.last_released(tx, project, environment, endpoint.name)
+            for version in found:
+                if version.number <= tried:
+                    return None
+                takes = queries.virtual_duration_s(tx, project, environment, version.run_id)
+                ready = version.event_time + dt.timedelta(seconds=takes) <= now
+                if (
+                    ready
+                    and version.state != VersionState.rejected
+                    and approved_for(tx, project, endpoint.model, version.number, environment)
+                ):
+                    return version
+        return None
+
+    def _smoked(self, project: str, place: Environment, endpoint: Endpoint, version: ModelVersion) -> bool:
+        if not place.after:
+            return True
+        with self.workshop.database.read() as tx:
+            return queries.has_event(tx, project, place.after, SMOKE_PASSED, f"model/{endpoint.model}/{version.number}")
+
+    def _start(self, project: str, environment: str, endpoint: Endpoint, version: ModelVersion, now: dt.datetime) -> Release:
+        # Canaries need outcomes; an environment that only leads to another has none and switches at once.
+        leads = any(e.after == environment for e in self._definitions(project, environment).environments)
+        return self.workshop.dispatch(
+            StartRelease(
+                project=project,
+                environment=environment,
+                release_id="rel_" + digest_of([project, environment, endpoint.name, version.number])[:26],
+                endpoint=endpoint.name,
+                version=version.number,
+                strategy=None if leads else endpoint.release,
+            ),
+            actor=SYSTEM,
+            event_time=now,
+        )
+
+    def _settle(self, project: str, environment: str, now: dt.datetime) -> list[Release]:
+        shop = self.workshop
+        return shop.releases.settle(project, environment, now, shop.monitoring.evidence, timeout_s=ACKNOWLEDGE_SECONDS)
+
+    def _smoke(self, project: str, environment: str, endpoint: Endpoint, version: ModelVersion, now: dt.datetime) -> None:
+        shop = self.workshop
+        gateway = shop.layout.gateway(project, environment)
+        if not snapshots.live_workers(gateway):
+            return  # no gateway runs there: the version waits, and `treadle status` says for what
+        call = Call(actor=SYSTEM, event_time=now)
+        try:
+            facts: dict[str, Any] = smoke_test(shop, project, environment, endpoint, version)
+            kind = SMOKE_PASSED
+        except TreadleError as error:
+            facts, kind = {"what": error.what, "remedy": error.remedy}, SMOKE_FAILED
+        subject = f"model/{endpoint.model}/{version.number}"
+        shop.database.write(
+            lambda tx: events.append(tx, call, type=kind, subject=subject, project=project, environment=environment, payload=facts)
+        )
+
+    # ── what runs are given ──────────────────────────────────────────────────────────────────────────────────────
+
+    def load_body(self, run: Run) -> Any:
+        """The pipeline function of a run, from the code snapshot it is pinned to."""
+        folder = unpack_code(self.workshop.blobs, run.code_digest, self.workshop.layout.code(run.code_digest))
+        functions = load(folder).functions
+        if run.pipeline not in functions:
+            raise TreadleError(
+                f"The code of {run.project} that {run.run_id} is pinned to has no pipeline {run.pipeline!r}.",
+                remedy="Apply the project again and start a new run: treadle apply && treadle run " + run.pipeline,
+                code="bad_definition",
+            )
+        return functions[run.pipeline]
+
+    def _resources(self) -> dict[str, Any]:
+        shop = self.workshop
+        return {
+            "layout": shop.layout,
+            "blobs": shop.blobs,
+            "db": shop.database,
+            "dispatch": shop.dispatch,
+            "data": shop.data,
+            "registry": shop.registry,
+            "releases": shop.releases,
+            "monitoring": shop.monitoring,
+        }
+
+    def _applied(self) -> list[tuple[str, str, Project]]:
+        with self.workshop.database.read() as tx:
+            return queries.environments(tx)
+
+    def _definitions(self, project: str, environment: str) -> Project:
+        with self.workshop.database.read() as tx:
+            found = queries.applied(tx, project, environment)
+        if found is None:
+            raise TreadleError(f"{project} is not applied to {environment}.", remedy=f"treadle apply --env {environment}", code="not_found")
+        return found

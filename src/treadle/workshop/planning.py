@@ -1,0 +1,73 @@
+"""Plan: what applying a project would change in an environment. Pure."""
+
+from collections.abc import Collection, Mapping
+
+from treadle.operations.workshop import Change, Plan
+from treadle.records.definitions import KINDS, Definition, Project, definition_digest
+from treadle.records.digests import digest_of
+
+#: (kind, name) of a definition that something live depends on → what that is, in words.
+Live = Mapping[tuple[str, str], str]
+
+
+def plan(old: Project | None, new: Project, environment: str, *, live: Live | None = None) -> Plan:
+    """Every definition of either side, with what happens to it.
+
+    A rename is declared by `was`; a definition that is gone is removed, which is refused while something live depends on it.
+    """
+    changes: list[Change] = []
+    for kind, (field, _) in KINDS.items():
+        before = {d.name: d for d in getattr(old, field)} if old else {}
+        after = {d.name: d for d in getattr(new, field)}
+        changes += _kind(kind, before, after, live or {})
+    return Plan(project=new.name, environment=environment, base=digest_of(old) if old else "", changes=changes)
+
+
+def _kind(kind: str, before: Mapping[str, Definition], after: Mapping[str, Definition], live: Live) -> list[Change]:
+    changes: list[Change] = []
+    renamed: set[str] = set()
+    for name, definition in after.items():
+        digest = definition_digest(definition)
+        was = getattr(definition, "was", None)
+        if name in before:
+            old = definition_digest(before[name])
+            action = "keep" if old == digest else "change"
+            detail = "" if action == "keep" else _difference(before[name], definition)
+            changes.append(Change(action=action, kind=kind, name=name, before=old, after=digest, detail=detail))
+        elif was and was in before:
+            renamed.add(was)
+            changes.append(
+                Change(action="rename", kind=kind, name=name, before=definition_digest(before[was]), after=digest, detail=f"was {was}")
+            )
+        else:
+            changes.append(Change(action="add", kind=kind, name=name, after=digest))
+    for name in _gone(before, after, renamed):
+        changes.append(
+            Change(
+                action="remove",
+                kind=kind,
+                name=name,
+                before=definition_digest(before[name]),
+                refused=live.get((kind, name), ""),
+            )
+        )
+    return changes
+
+
+def _gone(before: Collection[str], after: Collection[str], renamed: Collection[str]) -> list[str]:
+    return [name for name in before if name not in after and name not in renamed]
+
+
+def _difference(old: Definition, new: Definition) -> str:
+    """The fields that differ, in words."""
+    parts: list[str] = []
+    for field in type(new).__struct_fields__:
+        a, b = getattr(old, field), getattr(new, field)
+        if a != b and field != "was":
+            parts.append("code" if field in ("entry", "transform") else f"{field}: {_short(a)} → {_short(b)}")
+    return "; ".join(parts)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

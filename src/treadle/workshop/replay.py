@@ -1,0 +1,221 @@
+"""Replay: drive the live loop through recorded history in virtual business time.
+
+The gateway, the log, the monitors, the engine and the releases are the ones of every day; only the clock is virtual. For each block of
+business time the rows of history become known one after the other: outcomes and observations go to the online store, requests go
+to the gateway over HTTP with their event time; at the block's end the rows are appended to their datasets and the loop turns once.
+Virtual time goes on when all that was due has been done.
+
+A replay says something only where the predictions do not change the outcomes; an endpoint declares that.
+"""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import IO, Any
+
+import polars as pl
+from msgspec import Struct
+
+from treadle.client.inference import InferenceClient
+from treadle.online.store import SqliteOnline
+from treadle.operations.workshop import GetApplied
+from treadle.packaging.bundle import read
+from treadle.records.calls import SYSTEM
+from treadle.records.clock import VirtualClock, micros, utc
+from treadle.records.definitions import Endpoint, Project
+from treadle.records.errors import TreadleError
+from treadle.serving.snapshots import newest
+from treadle.workshop.feed import Pusher
+from treadle.workshop.history import History, blocks, lists
+from treadle.workshop.home import Workshop
+from treadle.workshop.loops import Loop, Turned
+from treadle.workshop.smoke import gateway_address
+
+#: Requests that may be under way at once on the replay's one connection.
+UNDER_WAY = 2
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """Where a replay stands, for whoever shows it."""
+
+    now: dt.datetime
+    share: float
+    requests: int
+    predictions: int
+    turned: Any
+
+
+class Replayed(Struct, frozen=True, kw_only=True):
+    """What a replay sent and got back."""
+
+    start: dt.datetime
+    end: dt.datetime
+    requests: int
+    sent: int
+    acknowledged: int
+    rejected: int
+
+
+class Replay:
+    """One replay of an endpoint's history.
+
+    Args:
+        workshop: a home opened with a `VirtualClock` that stands at the replay's start or before.
+        history: what happened.
+        acknowledged: a text file that each prediction id is written to as the gateway answers.
+        progress: called after each block.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        project: str,
+        environment: str,
+        endpoint: str,
+        history: History,
+        *,
+        acknowledged: IO[str] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ):
+        if not isinstance(workshop.clock, VirtualClock):
+            raise TreadleError("A replay needs a virtual clock.", remedy="open_home(…, clock=VirtualClock(start))", code="bad_request")
+        self.workshop = workshop
+        self.clock = workshop.clock
+        self.project, self.environment = project, environment
+        self.loop = Loop(workshop, name="replay")
+        self.history = history
+        self.definitions, self.endpoint = _endpoint(workshop, project, environment, endpoint)
+        self.sent = self.requests = self.acknowledged = self.rejected = 0
+        self._written = acknowledged
+        self._progress = progress
+        requests = history.datasets[self.endpoint.requests]
+        assert requests.time is not None
+        self._time = requests.time
+
+    def run(self, start: dt.datetime, end: dt.datetime) -> Replayed:
+        """Replay [start, end), block by block of the endpoint's monitor.
+
+        Raises:
+            TreadleError: `unavailable` where no gateway runs or the gateway stops answering.
+        """
+        start, end = utc(start), utc(end)
+        host, port = gateway_address(self.workshop.layout, self.project, self.environment)
+        online = SqliteOnline(self.workshop.layout.online(self.project, self.environment))
+        pusher = Pusher(online, self.definitions.feature_views, self.history.datasets)
+        with online, InferenceClient(host, port) as client:
+            for low, high in blocks(start, end, self.endpoint.monitor.block_s):
+                self._block(client, pusher, low, high)
+                turned = self._turn(low, high)
+                if self._progress:
+                    share = (high - start) / (end - start)
+                    self._progress(Progress(now=high, share=share, requests=self.requests, predictions=self.acknowledged, turned=turned))
+        return Replayed(
+            start=start,
+            end=end,
+            requests=self.requests,
+            sent=self.sent,
+            acknowledged=self.acknowledged,
+            rejected=self.rejected,
+        )
+
+    def _block(self, client: InferenceClient, pusher: Pusher, low: dt.datetime, high: dt.datetime) -> None:
+        """Send the requests of one block at their event times, everything known by then pushed before."""
+        frame = self.history.between(self.endpoint.requests, low, high)
+        feed = pusher.feed({name: self.history.between(name, low, high) for name in self._sources()})
+        columns = lists(frame, self._request_columns(frame))
+        times = frame[self._time].dt.epoch("us").to_list()
+        row, under_way = 0, 0
+        while row < len(times):
+            moment, first = times[row], row
+            while row < len(times) and times[row] == moment:
+                row += 1
+            feed.advance(moment)
+            client.send(self.endpoint.name, {name: values[first:row] for name, values in columns.items()}, moment)
+            self.requests += 1
+            self.sent += row - first
+            under_way += 1
+            # While the gateway answers one, the next is made ready: what is pushed for it is later than this one's event time,
+            # and a feature read as of that time does not see it.
+            if under_way == UNDER_WAY:
+                self._take(client)
+                under_way -= 1
+        for _ in range(under_way):
+            self._take(client)
+        feed.advance(micros(high) - 1)
+
+    def _take(self, client: InferenceClient) -> None:
+        answer = client.receive()
+        self.acknowledged += len(answer.ids)
+        if self._written is not None:
+            self._written.write("\n".join(answer.ids) + "\n")
+
+    def _turn(self, low: dt.datetime, high: dt.datetime) -> Turned:
+        """The block is over: its rows enter the datasets, and the loop turns."""
+        self.clock.advance_to(high)
+        for name, dataset in self.history.datasets.items():
+            frame = self.history.between(name, low, high)
+            if frame.height:
+                self.workshop.data.append(
+                    self.project,
+                    dataset,
+                    frame,
+                    actor=SYSTEM,
+                    event_time=high,
+                    source=f"replay of {self.history.folder.name}",
+                    app=(f"replay/{name}", micros(high)),
+                    profile=False,
+                )
+        return self.loop.turn(high)
+
+    def _sources(self) -> list[str]:
+        return sorted({v.source for v in self.definitions.feature_views if v.source in self.history.tables})
+
+    def _request_columns(self, frame: pl.DataFrame) -> list[str]:
+        """What a request carries: the model's own inputs, the entity keys and the randomisation unit."""
+        snapshot = newest(self.workshop.layout.gateway(self.project, self.environment))
+        served = next((e for e in snapshot.endpoints if e.name == self.endpoint.name), None) if snapshot else None
+        if served is None or served.champion is None:
+            raise TreadleError(
+                f"Nothing serves {self.endpoint.name} in {self.environment} yet.",
+                remedy="Train, approve and release a first version before the replay: treadle run PIPELINE",
+                code="unavailable",
+            )
+        signature = read(self.workshop.blobs, served.champion.bundle_digest).signature
+        wanted = [self.endpoint.unit] if self.endpoint.unit else []
+        wanted += [c.name for c in signature.inputs if c.origin == "request"] + [c.name for c in signature.keys]
+        wanted += [key for view in self.definitions.feature_views for key in view.entity]
+        return [name for name in dict.fromkeys(wanted) if name in frame.columns]
+
+
+def ingest(workshop: Workshop, project: str, history: History, *, until: dt.datetime) -> dict[str, int]:
+    """Append all of history that was known before `until` to its datasets; rows by dataset."""
+    rows = {}
+    for name, dataset in history.datasets.items():
+        frame = history.between(name, None, until)
+        rows[name] = frame.height
+        workshop.data.append(project, dataset, frame, actor=workshop.actor, event_time=until, source=str(history.folder.name))
+    return rows
+
+
+def _endpoint(workshop: Workshop, project: str, environment: str, name: str) -> tuple[Project, Endpoint]:
+
+    definitions = workshop.call(GetApplied(project=project, environment=environment))
+    found = next((e for e in definitions.endpoints if e.name == name), None) if definitions else None
+    if definitions is None or found is None:
+        raise TreadleError(
+            f"{environment} of {project} has no endpoint {name!r}.",
+            remedy=f"Apply the project first: treadle apply --env {environment}",
+            code="not_found",
+        )
+    if found.predictions_change_outcomes:
+        raise TreadleError(
+            f"Endpoint {name} does not say that its predictions leave the outcomes alone, so its history cannot be replayed honestly.",
+            remedy="If nobody acts on the predictions, declare it: endpoint(…, predictions_change_outcomes=False)",
+            code="bad_definition",
+        )
+    if not found.requests:
+        raise TreadleError(
+            f"Endpoint {name} does not say which dataset's rows are its requests.",
+            remedy="Declare it: endpoint(…, requests=DATASET)",
+            code="bad_definition",
+        )
+    return definitions, found
