@@ -47,7 +47,11 @@ def read_file(path: Path | str, *, columns: Sequence[Column] = (), nulls: Sequen
         frame = _parse(kind, content, columns, nulls)
     except (pl.exceptions.PolarsError, EOFError, OSError, zlib.error, UnicodeDecodeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0][:300]
-        raise _bad(path, f"is damaged, truncated or of other types than declared ({reason})", "Fetch it again, or open it to see; nothing was appended.") from error
+        raise _bad(
+            path,
+            f"is damaged, truncated or of other types than declared ({reason})",
+            "Fetch it again, or open it to see; nothing was appended.",
+        ) from error
     if not frame.height:
         raise _bad(path, "has a header but no rows", "Fetch it again; nothing was appended.")
     return frame

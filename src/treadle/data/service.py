@@ -320,7 +320,9 @@ def _checked(definition: Dataset, frame: pl.DataFrame, columns: tuple[Column, ..
     if not frame.height:
         raise TreadleError(f"There are no rows to append to {definition.name}.", remedy="Append at least one row.", code="bad_data")
     if ROW in frame.columns:
-        raise TreadleError(f"The rows have a column {ROW}, which Treadle keeps for itself.", remedy=f"Drop it: frame.drop({ROW!r})", code="bad_data")
+        raise TreadleError(
+            f"The rows have a column {ROW}, which Treadle keeps for itself.", remedy=f"Drop it: frame.drop({ROW!r})", code="bad_data"
+        )
     columns = columns or schema.infer(frame)
     frame = schema.conform(frame, columns, what=definition.name)
     for name in definition.key + ((definition.time,) if definition.time else ()):
@@ -352,9 +354,10 @@ def _version(connection: Connection, project: str, dataset: str, number: int) ->
     found = queries.get_version(connection, project, dataset, number) if number else queries.newest_version(connection, project, dataset)
     if found is None:
         raise TreadleError(
-            f"The dataset {dataset} of {project} has no version {number}." if number else f"The dataset {dataset} of {project} has no rows yet.",
+            f"The dataset {dataset} of {project} has no version {number}."
+            if number
+            else f"The dataset {dataset} of {project} has no rows yet.",
             remedy=f"List its versions: treadle data versions {dataset}" if number else f"Append some: treadle data ingest {dataset} FILE",
             code="not_found",
         )
     return found
-

@@ -106,7 +106,9 @@ class OnlineReader:
             return
         if (status.st_dev, status.st_ino) != self._file:
             self._disconnect()
-            self._connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=60, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=60, isolation_level=None, check_same_thread=False
+            )
             self._file = (status.st_dev, status.st_ino)
         assert self._connection is not None
         try:
@@ -126,7 +128,9 @@ class OnlineReader:
         with _snapshot(connection):
             if self._version == -1 and not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'streams'").fetchone():
                 raise sqlite3.DatabaseError("it has no streams")
-            for stream, place, head, epoch, data_from in connection.execute("SELECT stream, place, head, epoch, data_from FROM streams").fetchall():
+            for stream, place, head, epoch, data_from in connection.execute(
+                "SELECT stream, place, head, epoch, data_from FROM streams"
+            ).fetchall():
                 for memory in self._by_stream.get(stream, ()):
                     if memory.epoch != epoch:
                         memory.forget()

@@ -170,7 +170,9 @@ class SqliteOnline:
                 self._connection.execute("UPDATE streams SET keep_us = ? WHERE stream = ?", (keep_us, name))
             return int(row[0]), int(row[1])
         place = self._connection.execute("SELECT coalesce(max(place), 0) + 1 FROM streams").fetchone()[0]
-        self._connection.execute(f"CREATE TABLE s{place} (seq INTEGER PRIMARY KEY, key TEXT NOT NULL, time INTEGER NOT NULL, body BLOB NOT NULL)")
+        self._connection.execute(
+            f"CREATE TABLE s{place} (seq INTEGER PRIMARY KEY, key TEXT NOT NULL, time INTEGER NOT NULL, body BLOB NOT NULL)"
+        )
         self._connection.execute(f"CREATE INDEX s{place}_time ON s{place} (time)")
         self._connection.execute("INSERT INTO streams VALUES (?, ?, 0, 1, ?, NULL)", (name, place, keep_us))
         return int(place), 0
@@ -189,7 +191,9 @@ class SqliteOnline:
                 limit = before_us - max(keep_us, 0)
                 if data_from is not None and limit <= data_from:
                     continue
-                doomed = f"SELECT seq, row_number() OVER (PARTITION BY key ORDER BY time DESC, seq DESC) AS age FROM s{place} WHERE time < ?"
+                doomed = (
+                    f"SELECT seq, row_number() OVER (PARTITION BY key ORDER BY time DESC, seq DESC) AS age FROM s{place} WHERE time < ?"
+                )
                 least = 2 if keep_us == FOREVER else 1  # what never expires: the newest row of a key stays
                 cursor = self._connection.execute(
                     f"DELETE FROM s{place} WHERE seq IN (SELECT seq FROM ({doomed}) WHERE age >= ?)", (limit, least)
