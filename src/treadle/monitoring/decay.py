@@ -153,6 +153,4 @@ def _jackknife(
 
 
 def _judged(value: float, expected: float, worse: float, error: float, blocks: int) -> Estimate:
-    return Estimate(
-        value=value, expected=expected, worse=worse, error=error, blocks=blocks, p_value=one_sided(worse, error, blocks)
-    )
+    return Estimate(value=value, expected=expected, worse=worse, error=error, blocks=blocks, p_value=one_sided(worse, error, blocks))

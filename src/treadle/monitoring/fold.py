@@ -11,6 +11,7 @@ a neighbour, `in.NAME.float` or `in.NAME.text`, because a log refuses nothing.
 """
 
 import contextlib
+import datetime as dt
 import fcntl
 import os
 import time
@@ -70,6 +71,7 @@ class FoldReport(Struct, frozen=True, kw_only=True):
     rejected: int = 0
     version: int = -1
     base: int = -1  # the table's version that the rows were added to
+    contiguous: bool = True  # nobody else committed between `base` and `version`
     frame: Any = None
 
 
@@ -111,7 +113,15 @@ class Folder:
                     break
         whole = pl.concat(frames, how="diagonal") if len(frames) > 1 else (frames[0] if frames else None)
         rows = 0 if whole is None else whole.height
-        return FoldReport(requests=requests, rows=rows, rejected=rejected, version=self.version(), base=base, frame=whole)
+        return FoldReport(
+            requests=requests,
+            rows=rows,
+            rejected=rejected,
+            version=self.version(),
+            base=base,
+            contiguous=self.version() - base == len(frames),
+            frame=whole,
+        )
 
     def version(self) -> int:
         """The table's version as last seen, -1 where there is none."""
@@ -298,6 +308,28 @@ def typed(name: str, values: list[Any], types: dict[str, Any]) -> pl.Series | No
     if known is not None and known != dtype:
         return typed(f"{name}.{suffix}", values, types)
     return pl.Series(name, values, dtype=dtype, strict=False)
+
+
+def recent(table: DeltaTable, endpoint: str, since: dt.datetime) -> pl.DataFrame:
+    """Rows of an endpoint with event time at or after `since`."""
+    rows = pl.scan_delta(table).filter(pl.col("endpoint") == endpoint, pl.col("event_time") >= since)
+    return whole(rows.collect())
+
+
+def find_folded(layout: Layout, project: str, environment: str, prediction_id: str) -> dict[str, Any] | None:
+    """One prediction from the table, whose segment may be gone: its columns, with `inputs` and `features` gathered; None where
+    there is none."""
+    path = str(layout.prediction_table(project, environment))
+    if not DeltaTable.is_deltatable(path):
+        return None
+    rows = whole(pl.scan_delta(path).filter(pl.col("prediction_id") == prediction_id).head(1).collect()).to_dicts()
+    if not rows:
+        return None
+    row = rows[0]
+    found = {"id": prediction_id, **{name: row[name] for name in COLUMNS if name != "prediction_id"}}
+    for prefix, group in (("in.", "inputs"), ("ft.", "features")):
+        found[group] = {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix) and value is not None}
+    return found
 
 
 def whole(frame: pl.DataFrame) -> pl.DataFrame:

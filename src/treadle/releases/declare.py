@@ -107,7 +107,9 @@ def endpoint(
     )
 
 
-def environment(name: str, *, after: str = "", auto_approve: str = "", four_eyes: bool = True, variables: dict[str, str] | None = None) -> Environment:
+def environment(
+    name: str, *, after: str = "", auto_approve: str = "", four_eyes: bool = True, variables: dict[str, str] | None = None
+) -> Environment:
     """Where endpoints live. `after` names the environment in which a version must serve, smoke-tested, before it may come here.
 
     `auto_approve` names a policy actor that grants by itself when all gates hold; where it is empty, a person must.

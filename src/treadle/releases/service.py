@@ -142,14 +142,14 @@ class Releases:
         return self._find(tx, request.project, request.environment, request.release_id)
 
     @implements(ListReleases)
-    def listing(self, tx: Connection, request: ListReleases, call: Call) -> list[Release]:
+    def list_releases(self, tx: Connection, request: ListReleases, call: Call) -> list[Release]:
         """Newest first."""
         states = None if request.state is None else [request.state]
         limit = max(1, min(request.limit, 1000))
         return queries.list_releases(tx, request.project, request.environment, endpoint=request.endpoint, states=states, limit=limit)
 
     @implements(GetSnapshot)
-    def snapshot(self, tx: Connection, request: GetSnapshot, call: Call) -> SnapshotStatus:
+    def get_snapshot(self, tx: Connection, request: GetSnapshot, call: Call) -> SnapshotStatus:
         """The newest snapshot, and the words of the live workers."""
         snapshot = queries.newest_snapshot(tx, request.project, request.environment)
         if snapshot is None:

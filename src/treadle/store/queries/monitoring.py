@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from treadle.records.definitions import Endpoint
 from treadle.records.monitoring import Alarm, WindowReport
 from treadle.records.serving import Snapshot
 from treadle.records.states import AlarmState
@@ -27,18 +28,14 @@ def put_windows(tx: Connection, reports: list[WindowReport], recorded: dt.dateti
             )
         )
     if reports:
-        tx.execute(
-            insert(t.windows), [{**{c.name: getattr(r, c.name) for c in _WINDOW}, "recorded_time": recorded} for r in reports]
-        )
+        tx.execute(insert(t.windows), [{**{c.name: getattr(r, c.name) for c in _WINDOW}, "recorded_time": recorded} for r in reports])
 
 
 def list_windows(
     tx: Connection, project: str, environment: str, endpoint: str, start: dt.datetime | None, end: dt.datetime | None, limit: int
 ) -> list[WindowReport]:
     """Reports with start <= block start < end, in order; the latest `limit` of them."""
-    query = select(*_WINDOW).where(
-        t.windows.c.project == project, t.windows.c.environment == environment, t.windows.c.endpoint == endpoint
-    )
+    query = select(*_WINDOW).where(t.windows.c.project == project, t.windows.c.environment == environment, t.windows.c.endpoint == endpoint)
     if start is not None:
         query = query.where(t.windows.c.start >= start)
     if end is not None:
@@ -71,7 +68,7 @@ def list_alarms(
     if state is not None:
         query = query.where(t.alarms.c.state == state)
     rows = tx.execute(query.order_by(t.alarms.c.raised.desc(), t.alarms.c.alarm_id.desc()).limit(limit))
-    return [Alarm(**_values(row) | {"state": AlarmState(row.state)}) for row in rows]
+    return [_alarm(row) for row in rows]
 
 
 def newest_snapshot(tx: Connection, project: str, environment: str) -> Snapshot | None:
@@ -110,13 +107,19 @@ def newest_dataset_version(tx: Connection, project: str, dataset: str) -> int:
     )
 
 
-def dataset_time(tx: Connection, project: str, environment: str, dataset: str) -> str | None:
-    """Name of the column that says when a dataset's rows became known, None where it is not declared."""
+def applied_endpoint(tx: Connection, project: str, environment: str, endpoint: str) -> Endpoint | None:
+    """The definition of an endpoint as applied."""
     definitions: dict[str, Any] | None = tx.execute(
         select(t.applied.c.definitions).where(t.applied.c.project == project, t.applied.c.environment == environment)
     ).scalar()
-    found = (d.get("time") for d in (definitions or {}).get("datasets", ()) if d["name"] == dataset)
-    return next(found, None)
+    found = next((e for e in (definitions or {}).get("endpoints", ()) if e["name"] == endpoint), None)
+    return None if found is None else msgspec.convert(found, Endpoint)
+
+
+def _alarm(row: Row[Any]) -> Alarm:
+    values = _values(row)
+    values["state"] = AlarmState(values["state"])
+    return Alarm(**values)
 
 
 def _values(row: Row[Any]) -> dict[str, Any]:
