@@ -87,7 +87,11 @@ def dataset(
     """
     if not name or not name.replace("_", "").replace("-", "").isalnum():
         raise _wrong(f"{name!r} is no dataset name.", "Use letters, digits, '_' and '-'.")
-    listed = tuple(column(n, d) for n, d in columns.items()) if isinstance(columns, Mapping) else tuple(columns)
+    listed: tuple[Column, ...] = ()
+    if isinstance(columns, Mapping):
+        listed = tuple(column(str(n), d) for n, d in columns.items())
+    else:
+        listed = tuple(columns)
     keys = (key,) if isinstance(key, str) else tuple(key)
     names = [c.name for c in listed]
     if len(set(names)) != len(names):

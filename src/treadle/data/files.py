@@ -47,11 +47,8 @@ def read_file(path: Path | str, *, columns: Sequence[Column] = (), nulls: Sequen
         frame = _parse(kind, content, columns, nulls)
     except (pl.exceptions.PolarsError, EOFError, OSError, zlib.error, UnicodeDecodeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0][:300]
-        raise _bad(
-            path,
-            f"is damaged, truncated or of other types than declared ({reason})",
-            "Fetch it again, or open it to see; nothing was appended.",
-        ) from error
+        why = f"is damaged, truncated or of other types than declared ({reason})"
+        raise _bad(path, why, "Fetch it again, or open it to see; nothing was appended.") from error
     if not frame.height:
         raise _bad(path, "has a header but no rows", "Fetch it again; nothing was appended.")
     return frame
@@ -61,7 +58,7 @@ def _parse(kind: str, content: bytes, columns: Sequence[Column], nulls: Sequence
     if kind == ".parquet":
         return pl.read_parquet(io.BytesIO(content))
     if kind in (".arrow", ".feather", ".ipc"):
-        return pl.read_ipc(io.BytesIO(content), memory_map=False)
+        return pl.read_ipc(io.BytesIO(content))
     if kind in (".jsonl", ".ndjson"):
         return _typed(pl.read_ndjson(io.BytesIO(content), infer_schema_length=None), columns)
     separator = "\t" if kind == ".tsv" else ","

@@ -6,6 +6,7 @@ fooled by ties, such as a column that is zero nine times out of ten.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,7 +28,7 @@ def _column(series: pl.Series, column: Column) -> ColumnProfile:
     if series.dtype.is_float():
         series = series.fill_nan(None)
     present = series.drop_nulls()
-    facts = {"name": column.name, "dtype": column.dtype, "rows": len(series), "missing": series.null_count()}
+    facts: dict[str, Any] = {"name": column.name, "dtype": column.dtype, "rows": len(series), "missing": series.null_count()}
     if not len(present):
         return ColumnProfile(**facts, distinct=0)
     facts["distinct"] = present.n_unique()

@@ -306,8 +306,9 @@ def _columns(definition: Dataset, last: DatasetVersion | None) -> tuple[Column, 
     for column in last.columns:
         now = declared.get(column.name)
         if now is None or now.dtype != column.dtype:
+            verb = "drops" if now is None else "retypes"
             raise TreadleError(
-                f"The definition of {definition.name} {'drops' if now is None else 'retypes'} the column {column.name} ({column.dtype}) of its table.",
+                f"The definition of {definition.name} {verb} the column {column.name} ({column.dtype}) of its table.",
                 remedy="A table only gains columns. Declare the column as it is, or a new dataset.",
                 code="bad_definition",
                 details={"column": column.name, "expected": column.dtype, "given": now.dtype if now else "nothing"},
@@ -320,9 +321,7 @@ def _checked(definition: Dataset, frame: pl.DataFrame, columns: tuple[Column, ..
     if not frame.height:
         raise TreadleError(f"There are no rows to append to {definition.name}.", remedy="Append at least one row.", code="bad_data")
     if ROW in frame.columns:
-        raise TreadleError(
-            f"The rows have a column {ROW}, which Treadle keeps for itself.", remedy=f"Drop it: frame.drop({ROW!r})", code="bad_data"
-        )
+        raise TreadleError(f"The rows have a column {ROW}, which Treadle keeps for itself.", remedy="Drop it.", code="bad_data")
     columns = columns or schema.infer(frame)
     frame = schema.conform(frame, columns, what=definition.name)
     for name in definition.key + ((definition.time,) if definition.time else ()):
@@ -353,11 +352,7 @@ def _checked(definition: Dataset, frame: pl.DataFrame, columns: tuple[Column, ..
 def _version(connection: Connection, project: str, dataset: str, number: int) -> DatasetVersion:
     found = queries.get_version(connection, project, dataset, number) if number else queries.newest_version(connection, project, dataset)
     if found is None:
-        raise TreadleError(
-            f"The dataset {dataset} of {project} has no version {number}."
-            if number
-            else f"The dataset {dataset} of {project} has no rows yet.",
-            remedy=f"List its versions: treadle data versions {dataset}" if number else f"Append some: treadle data ingest {dataset} FILE",
-            code="not_found",
-        )
+        has_none = f"has no version {number}" if number else "has no rows yet"
+        remedy = f"List its versions: treadle data versions {dataset}" if number else f"Append some: treadle data ingest {dataset} FILE"
+        raise TreadleError(f"The dataset {dataset} of {project} {has_none}.", remedy=remedy, code="not_found")
     return found

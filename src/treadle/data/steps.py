@@ -81,7 +81,7 @@ def validate(dataset: Dataset, *, since: int | None = None, halt: bool = True) -
 
 @step
 def split_by_time(rows: pl.DataFrame, test: str | dt.datetime = "14d", time: str | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(train, test): the test rows are the newest, `"14d"` of them or those from a moment on. `time` defaults to the first datetime column."""
+    """(train, test): the test rows are the newest, `"14d"` of them or those from a moment on. `time` defaults to the first datetime."""
     return splits.by_time(rows, test=test, time=time)
 
 

@@ -1,7 +1,7 @@
 """Judging rows before anything is learned from them: go, retrain, or halt.
 
-Two kinds of skew, two consequences. *Schema skew* (a column is missing, unexpected or retyped, a null or value is not allowed, a check of the
-project's own finds bad rows) means that the data is wrong: halt. *Value skew* (a column's distribution moved away from the
+Two kinds of skew, two consequences. *Schema skew* (a column is missing, unexpected or retyped, a null or value is not allowed, a
+check of the project's own finds bad rows) means that the data is wrong: halt. *Value skew* (a column's distribution moved away from the
 reference) means that the world moved: retrain. The measure is the population stability index (Siddiqi, Credit Risk Scorecards, 2006,
 p. 136: sum of (p - q) ln(p / q) over bins) with missing values as a bin of their own, less what sampling alone gives.
 """

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from treadle.records.clock import micros
 from treadle.records.errors import TreadleError
 
 
@@ -95,7 +94,7 @@ class AsofIndex:
         return np.where(found, self.order[last], -1)
 
 
-def asof_join(
+def asof_join(  # noqa: PLR0913  (all but the two tables are named options)
     left: pl.DataFrame,
     right: pl.DataFrame,
     *,

@@ -114,8 +114,8 @@ def labelled(
     until: dt.datetime,
     since: dt.datetime | None = None,
 ) -> pl.DataFrame:
-    """The newest row of each key with `since <= time < until` and its label, if that was known by `until`; time column first, sorted by time,
-    then by key. Pure.
+    """The newest row of each key with `since <= time < until` and its label, if that was known by `until`; time column first, sorted
+    by time, then by key. Pure.
 
     Args:
         rows: examples, in the order they were appended.

@@ -4,9 +4,9 @@ It is a derived copy of datasets, so it is written fast rather than safely (WAL,
 commits, never the file), and the marks that say how far each dataset has been pushed are committed in the same transaction as the rows:
 what a power cut loses is pushed again, and nothing is pushed twice (`mark`).
 
-Rows of a view stand in a *stream*, named by what shapes them (source, entity, columns). Two definitions of a view that differ only in window
-lengths or time-to-live share a stream; one with other columns gets a stream of its own, so that models of both generations read
-on. Next: `online.reader` in the gateway.
+Rows of a view stand in a *stream*, named by what shapes them (source, entity, columns). Two definitions of a view that differ only in
+window lengths or time-to-live share a stream; one with other columns gets a stream of its own, so that models of both generations
+read on. Next: `online.reader` in the gateway.
 """
 
 import contextlib
@@ -106,7 +106,8 @@ class SqliteOnline:
         """Say, inside a batch, that `version` of a source is pushed now; False (push nothing) where it had been before."""
         with self.batch():
             cursor = self._connection.execute(
-                "INSERT INTO marks VALUES (?, ?) ON CONFLICT (app_id) DO UPDATE SET version = excluded.version WHERE version < excluded.version",
+                "INSERT INTO marks VALUES (?, ?) ON CONFLICT (app_id) DO UPDATE SET version = excluded.version"
+                " WHERE version < excluded.version",
                 (app_id, version),
             )
             return cursor.rowcount > 0

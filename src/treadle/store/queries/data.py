@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, RowMapping, insert, select
 
 from treadle.records.data import DatasetVersion
 from treadle.store import tables as t
@@ -31,7 +31,7 @@ def list_versions(connection: Connection, project: str, dataset: str, *, before:
     """Versions, newest first, below a number."""
     where = [_v.project == project, _v.dataset == dataset, *([] if before is None else [_v.number < before])]
     rows = connection.execute(select(t.dataset_versions).where(*where).order_by(_v.number.desc()).limit(limit))
-    return [_version(row) for row in rows]
+    return [_version(row) for row in rows.mappings()]
 
 
 def insert_version(tx: Connection, version: DatasetVersion, profile: str | None) -> None:
@@ -47,9 +47,10 @@ def profile_digest(connection: Connection, project: str, dataset: str, number: i
 
 
 def _first(connection: Connection, *where: Any) -> DatasetVersion | None:
-    row = connection.execute(select(t.dataset_versions).where(*where).order_by(_v.number.desc()).limit(1)).first()
+    statement = select(t.dataset_versions).where(*where).order_by(_v.number.desc()).limit(1)
+    row = connection.execute(statement).mappings().first()
     return None if row is None else _version(row)
 
 
-def _version(row: Row[Any]) -> DatasetVersion:
-    return msgspec.convert({name: row._mapping[name] for name in _FIELDS}, DatasetVersion)
+def _version(row: RowMapping) -> DatasetVersion:
+    return msgspec.convert({name: row[name] for name in _FIELDS}, DatasetVersion)
