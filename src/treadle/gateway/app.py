@@ -105,6 +105,8 @@ class Gateway:
                 raise _too_large(length)
             if scope["method"] == "POST":
                 body = await _body(receive)
+                if body is None:
+                    return
                 if kind == "predict" or kind == "infer":
                     act = self._predict if kind == "predict" else self._infer
                     seen = True
@@ -125,6 +127,7 @@ class Gateway:
 
     def _predict(self, name: str, version: str, body: bytes, request_id: str, started: int) -> bytes:
         try:
+            self.serving.endpoint(name)
             parsed = native.parse(body)
         except TreadleError as error:
             self.serving.reject(name, error, request_id=request_id, started=started)
@@ -132,9 +135,9 @@ class Gateway:
         return _encode(self.serving.predict(name, parsed.columns, parsed.times, parsed.ids, request_id=request_id, started=started))
 
     def _infer(self, name: str, version: str, body: bytes, request_id: str, started: int) -> bytes:
-        served = self.serving.endpoint(name)
-        _check_version(served, version)
         try:
+            served = self.serving.endpoint(name)
+            _check_version(served, version)
             request = oip.parse(body, served)
         except TreadleError as error:
             self.serving.reject(name, error, request_id=request_id, started=started)
@@ -183,7 +186,9 @@ class Gateway:
 
     def _refused(self, error: TreadleError, kind: str, name: str, request_id: str, started: int, *, logged: bool) -> tuple[int, bytes]:
         status = error.details.get("status") or STATUS[error.code]
-        if not logged and kind in ("predict", "infer"):
+        if error.code in ("denied", "unauthenticated"):  # counted, but strangers do not write into the log
+            self.serving.metrics.observe("", status, 0, (time.perf_counter_ns() - started) / 1e9)
+        elif not logged and kind in ("predict", "infer"):
             self.serving.reject(name, error, request_id=request_id, started=started, status=status)
         return status, _encode(error.body())
 
@@ -236,15 +241,18 @@ def _route(path: str) -> tuple[str, str, str]:
             return _PLAIN.get("/".join(parts), ""), "", ""
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body; None where the caller hung up before its end."""
     message = await receive()
-    body = message.get("body", b"")
-    if not message.get("more_body"):
+    body = message.get("body")
+    if body is None or not message.get("more_body"):
         return body
     parts, size = [body], len(body)
     while message.get("more_body"):
         message = await receive()
-        part = message.get("body", b"")
+        part = message.get("body")
+        if part is None:
+            return None
         size += len(part)
         if size > BODY_LIMIT:
             raise _too_large(size)

@@ -65,12 +65,13 @@ class Model:
 
 
 class Served:
-    """An endpoint with its models."""
+    """An endpoint with its models, in one generation."""
 
-    __slots__ = ("challenger", "champion", "endpoint", "known", "name")
+    __slots__ = ("challenger", "champion", "endpoint", "generation", "known", "name")
 
-    def __init__(self, endpoint: ServedEndpoint, champion: Model | None, challenger: Model | None):
+    def __init__(self, endpoint: ServedEndpoint, generation: int, champion: Model | None, challenger: Model | None):
         self.endpoint = endpoint
+        self.generation = generation
         self.name = endpoint.name
         self.champion = champion
         self.challenger = challenger
@@ -112,7 +113,7 @@ class Loader:
         opened: _Opened = {}
         readers: dict[str, OnlineReader] = {}
         endpoints = {
-            e.name: Served(e, self._model(e.champion, opened, readers), self._model(e.challenger, opened, readers))
+            e.name: Served(e, snapshot.generation, self._model(e.champion, opened, readers), self._model(e.challenger, opened, readers))
             for e in snapshot.endpoints
         }
         for key, reader in readers.items():

@@ -5,6 +5,7 @@ whatever is answered, rejections included, was logged first. One reference to th
 the middle of a request cannot mix two of them. Synchronous, no HTTP, no database; the gateway calls it from its event loop.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -24,6 +25,9 @@ from treadle.serving.split import challenged
 
 Columns = dict[str, list[Any]]
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+#: How a refusal is logged: the status that the gateway answers with.
+_STATUS = {"bad_request": 400, "not_found": 404, "unavailable": 503, "storage_full": 503}
+_log = logging.getLogger(__name__)
 _encode_entry = msgspec.msgpack.Encoder().encode
 
 
@@ -108,24 +112,31 @@ class Serving:
             TreadleError: `bad_request` naming column, expected and given; `not_found`; `unavailable`; `storage_full`. It is logged, too.
         """
         began = time.perf_counter_ns() if started is None else started
-        served = self.endpoint(name)
-        generation = self.generation
-        assert generation is not None
         try:
+            served = self.endpoint(name)
             rows = _count(columns, ids, times)
             now = time.time_ns() // 1000
             if type(times) is list and rows and times.count(times[0]) != rows:
-                return self._by_time(generation, served, columns, times, ids, request_id, began)
+                return self._by_time(served, columns, times, ids, request_id, began)
             at = now if times is None else times if type(times) is int else times[0]  # type: ignore[index]
-            return self._predict(generation, served, columns, rows, at, now, ids, request_id, began)
+            return self._predict(served, columns, rows, at, now, ids, request_id, began)
         except TreadleError as error:
             self.reject(name, error, request_id=request_id, started=began)
             raise
+        except Exception as error:
+            _log.exception("endpoint %s failed", name)
+            told = TreadleError(
+                f"The endpoint {name} failed on this request: {type(error).__name__}: {error}.",
+                remedy="Look into the gateway's log; if the model is at fault, take it back: treadle rollback ENDPOINT",
+                code="internal",
+            )
+            self.reject(name, told, request_id=request_id, started=began)
+            raise told from error
 
     def reject(self, name: str, error: TreadleError, *, request_id: str = "", started: int, status: int | None = None) -> None:
         """Log a request that is answered with an error. Only endpoints that are served are logged; others are counted."""
         generation = self.generation
-        status = status or (400 if error.code == "bad_request" else 503 if error.code in ("unavailable", "storage_full") else 500)
+        status = status or _STATUS.get(error.code, 500)
         elapsed = time.perf_counter_ns() - started
         if generation is None or name not in generation.endpoints:
             self.metrics.observe("", status, 0, elapsed / 1e9)
@@ -159,7 +170,6 @@ class Serving:
 
     def _predict(
         self,
-        generation: Generation,
         served: Served,
         columns: Columns,
         rows: int,
@@ -188,7 +198,7 @@ class Serving:
         entry = LogEntry(
             status=200,
             endpoint=served.name,
-            generation=generation.number,
+            generation=served.generation,
             event_time=at,
             recorded_time=now,
             rows=rows,
@@ -213,7 +223,7 @@ class Serving:
             ids=[prediction_id(segment, offset, row) for row in range(rows)],
             model_version=scored.model_version,
             variant=scored.variant,
-            generation=generation.number,
+            generation=served.generation,
             row_ids=entry.ids or None,
         )
 
@@ -293,9 +303,7 @@ class Serving:
         self._counter += 1
         return [f"{self._anonymous}.{self._counter}.{row}" for row in range(rows)]
 
-    def _by_time(
-        self, generation: Generation, served: Served, columns: Columns, times: list[int], ids: Sequence[str], request_id: str, began: int
-    ) -> Answer:
+    def _by_time(self, served: Served, columns: Columns, times: list[int], ids: Sequence[str], request_id: str, began: int) -> Answer:
         """Rows of several event times: one record each time, answered in the order of the request."""
         rows, now = len(times), time.time_ns() // 1000
         groups: dict[int, list[int]] = {}
@@ -306,13 +314,13 @@ class Serving:
             ids=[""] * rows,
             model_version=[0] * rows,
             variant=[""] * rows,
-            generation=generation.number,
+            generation=served.generation,
             row_ids=list(ids) or None,
         )
         for at, chosen in groups.items():
             subset = {name: [values[row] for row in chosen] for name, values in columns.items()}
             some = [ids[row] for row in chosen] if ids else ()
-            part = self._predict(generation, served, subset, len(chosen), at, now, some, request_id, began)
+            part = self._predict(served, subset, len(chosen), at, now, some, request_id, began)
             for place, row in enumerate(chosen):
                 whole.predictions[row], whole.ids[row] = part.predictions[place], part.ids[place]
                 whole.model_version[row], whole.variant[row] = part.model_version[place], part.variant[place]

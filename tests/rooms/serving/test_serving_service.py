@@ -166,6 +166,23 @@ def test_other_refusals(home, serving):
         serving.predict(ENDPOINT, flights(1) | {"extra": [2**70]})
 
 
+def test_a_model_that_breaks_is_told_and_logged(home, serving):
+    serve(home, serving)
+
+    class Broken:
+        kind = "broken"
+
+        def predict(self, matrix):
+            raise RuntimeError("out of luck")
+
+    serving.endpoint(ENDPOINT).champion.predictor = Broken()
+    with pytest.raises(TreadleError, match="RuntimeError: out of luck") as error:
+        serving.predict(ENDPOINT, flights(1))
+    assert error.value.code == "internal"
+    (entry,) = entries(serving)
+    assert entry.status == 500
+
+
 def test_unseen_tail_numbers_count_as_missing(home, serving):
     serve(home, serving)
     unseen = serving.predict(ENDPOINT, flights(2) | {"tailnum": ["N99999", "X"]}, NOW_US)
