@@ -156,9 +156,9 @@ def cells(reference: ColumnSketch, window: ColumnSketch, *, bins: int = BINS) ->
         return np.array([0.0, reference.missing]), np.array([float(window.known), window.missing])
     made = _read(reference.sketch)
     edges = sorted({float(e) for e in made.get_quantiles([i / bins for i in range(1, bins)])})
-    old = np.diff(np.array(made.get_cdf(edges, True)), prepend=0.0) * reference.known
+    old = _shares(made, edges) * reference.known
     if window.known:
-        new = np.diff(np.array(_read(window.sketch).get_cdf(edges, True)), prepend=0.0) * window.known
+        new = _shares(_read(window.sketch), edges) * window.known
     else:
         new = np.zeros(len(old))
     return np.append(old, float(reference.missing)), np.append(new, float(window.missing))
@@ -173,6 +173,12 @@ def psi_by_column(reference: Profile, window: Profile, *, bins: int = BINS) -> M
 def quantiles(sketch: ColumnSketch, at: Iterable[float]) -> list[float]:
     """Approximate quantiles (0 to 1) of a number column; empty where it has no value."""
     return [] if sketch.kind != "number" or not sketch.known else [float(v) for v in _read(sketch.sketch).get_quantiles(list(at))]
+
+
+def _shares(sketch: Any, edges: list[float]) -> np.ndarray:
+    """Share of the values in each cell that the edges make."""
+    below = np.asarray(sketch.get_cdf(edges, True), dtype=np.float64)
+    return np.diff(below, prepend=np.zeros(1))
 
 
 def _categories(column: pl.Series) -> ColumnSketch:
@@ -222,18 +228,21 @@ def _order_statistics(values: np.ndarray) -> np.ndarray:
 
 
 def _kll(values: np.ndarray) -> bytes:
-    import datasketches  # noqa: PLC0415  (loaded where a profile is made or read)
-
+    datasketches = _sketches()
     made = datasketches.kll_floats_sketch(K)
     if len(values):
         made.update(np.array(values, dtype=np.float32))  # a copy: the sketch refuses read-only arrays
     return made.serialize()
 
 
-def _read(content: bytes) -> Any:
+def _sketches() -> Any:
     import datasketches  # noqa: PLC0415  (loaded where a profile is made or read)
 
-    return datasketches.kll_floats_sketch.deserialize(content)
+    return datasketches
+
+
+def _read(content: bytes) -> Any:
+    return _sketches().kll_floats_sketch.deserialize(content)
 
 
 def _same_kind(one: ColumnSketch, other: ColumnSketch) -> None:

@@ -76,7 +76,7 @@ def _from_sklearn(estimator: Any, inputs: int) -> bytes:
     for tensor in (DoubleTensorType, FloatTensorType):
         try:
             options = {"zipmap": False} if hasattr(estimator, "predict_proba") else None
-            model = skl2onnx.convert_sklearn(
+            model: Any = skl2onnx.convert_sklearn(
                 estimator,
                 "treadle",
                 initial_types=[("rows", tensor([None, inputs]))],

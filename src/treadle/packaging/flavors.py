@@ -55,7 +55,7 @@ class OnnxPredictor:
 
     def predict(self, matrix: Matrix) -> Scores:
         """Scores; see `Predictor`."""
-        result = self._session.run([self._output], {self._input: np.ascontiguousarray(matrix, dtype=self._dtype)})[0]
+        result: Any = self._session.run([self._output], {self._input: np.ascontiguousarray(matrix, dtype=self._dtype)})[0]
         scores = result[:, -1] if result.ndim == 2 else result
         return scores.astype(np.float64, copy=False)
 

@@ -56,6 +56,7 @@ def to_onnx(booster: Any, inputs: int) -> bytes:
             table.constant += root["leaf_value"]
     nodes: list[Any] = []
     if table.roots:
+        members: dict[str, Any] = {"membership_values": numpy_helper.from_array(np.array(table.members))} if table.members else {}
         nodes.append(
             helper.make_node(
                 "TreeEnsemble",
@@ -76,7 +77,7 @@ def to_onnx(booster: Any, inputs: int) -> bytes:
                 nodes_falseleafs=table.false_leafs,
                 leaf_targetids=[0] * len(table.leaves),
                 leaf_weights=numpy_helper.from_array(np.array(table.leaves, dtype=np.float64)),
-                **({"membership_values": numpy_helper.from_array(np.array(table.members))} if table.members else {}),
+                **members,
             )
         )
     else:
@@ -134,17 +135,12 @@ def _node(table: _Table, node: dict[str, Any]) -> tuple[int, int]:
         return len(table.leaves) - 1, 1
     index = len(table.features)
     mode, split, tracks = _decision(table, node)
-    for column, value in (
-        (table.features, node["split_feature"]),
-        (table.modes, mode),
-        (table.splits, split),
-        (table.tracks, tracks),
-        (table.true_ids, 0),
-        (table.true_leafs, 0),
-        (table.false_ids, 0),
-        (table.false_leafs, 0),
-    ):
-        column.append(value)
+    table.features.append(node["split_feature"])
+    table.modes.append(mode)
+    table.splits.append(split)
+    table.tracks.append(tracks)
+    for column in (table.true_ids, table.true_leafs, table.false_ids, table.false_leafs):
+        column.append(0)
     table.true_ids[index], table.true_leafs[index] = _node(table, node["left_child"])
     table.false_ids[index], table.false_leafs[index] = _node(table, node["right_child"])
     return index, 0

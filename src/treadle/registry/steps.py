@@ -1,7 +1,7 @@
 """From a fitted model to a registered version: pin the champion, evaluate beside it, judge the gates, seal, register, ask for approval.
 
-Reading which version is champion and writing a version are not functions of their inputs, so both are journaled steps without a cache: a run
-that resumes sees the same champion, and a registration that was interrupted is repeated without doubling anything. Where a project
+Reading which version is champion and writing a version are not functions of their inputs, so both are journaled steps without a cache: a
+run that resumes sees the same champion, and a registration that was interrupted is repeated without doubling anything. Where a project
 declares a policy for an environment, the policy grants the approval at once, under its own name and recorded as such.
 """
 
@@ -171,7 +171,7 @@ def seal(
     card: Mapping[str, Any] | None = None,
 ) -> str:
     """Seal a fitted model in the running context; returns the bundle's digest, the same for the same run and inputs."""
-    sample = pl.read_ipc(io.BytesIO(fitted.sample), memory_map=False) if fitted.sample else rows
+    sample = pl.read_ipc(io.BytesIO(fitted.sample)) if fitted.sample else rows
     if sample is None:
         raise TreadleError(
             "The fitted model carries no sample of its training rows, and none were given.",
