@@ -16,7 +16,12 @@ def insert_new(tx: Connection, table: Table, rows: Row | Sequence[Row]) -> int:
     """
     if not rows:
         return 0
-    return tx.execute(_insert(tx, table).on_conflict_do_nothing(), rows).rowcount
+    return tx.execute(inserting(tx, table), rows).rowcount
+
+
+def inserting(tx: Connection, table: Table) -> Any:
+    """The statement of `insert_new`, for a path that counts its hops."""
+    return _insert(tx, table).on_conflict_do_nothing()
 
 
 def insert_or_update(

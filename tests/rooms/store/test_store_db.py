@@ -1,0 +1,244 @@
+"""One way to read and one way to write, on both databases: isolation, group commit, errors, hops."""
+
+import os
+import resource
+import sys
+import threading
+import traceback
+
+import pytest
+from sqlalchemy import event, text
+
+from treadle.ledger import Dispatcher, Ledger
+from treadle.operations import ledger as ops
+from treadle.records.calls import SYSTEM
+from treadle.records.errors import TreadleError
+from treadle.records.ledger import Metric
+from treadle.store.blobs import LocalBlobs
+from treadle.store.db import Database, ping
+from treadle.store.queries import home
+
+
+def test_a_failed_write_undoes_only_itself(database):
+    """Many at once, so that on SQLite they share a transaction: each failure is its caller's alone."""
+    outcomes = {}
+
+    def write(number):
+        def put(tx):
+            home.put_value(tx, f"n{number}", "x")
+            if number % 3 == 0:
+                raise KeyError(number) if number % 2 else RuntimeError(number)
+
+        try:
+            database.write(put)
+            outcomes[number] = None
+        except (KeyError, RuntimeError) as error:
+            outcomes[number] = error.args[0]
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == {n: (n if n % 3 == 0 else None) for n in range(40)}
+    with database.read() as connection:
+        there = {n for n in range(40) if home.get_value(connection, f"n{n}")}
+    assert there == {n for n in range(40) if n % 3}
+
+
+def test_writes_behave_as_if_one_after_the_other(database):
+    """Read, decide and write, from many threads: no increment is lost."""
+    database.write(lambda tx: home.put_value(tx, "count", "0"))
+
+    def add():
+        for _ in range(10):
+            database.write(lambda tx: home.put_value(tx, "count", str(int(home.get_value(tx, "count") or 0) + 1)))
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as connection:
+        assert home.get_value(connection, "count") == "40"
+
+
+def test_a_read_sees_one_snapshot(database):
+    with database.read() as connection:
+        assert home.get_value(connection, "later") is None
+        database.write(lambda tx: home.put_value(tx, "later", "x"))
+        assert home.get_value(connection, "later") is None
+    with database.read() as connection:
+        assert home.get_value(connection, "later") == "x"
+
+
+def test_a_reader_cannot_write_on_sqlite(tmp_path):
+    with Database.open(f"sqlite:///{tmp_path}/t.db") as database, pytest.raises(TreadleError), database.read() as connection:
+        connection.execute(text("CREATE TABLE t (x)"))
+
+
+def test_a_closed_database_says_so(database):
+    assert ping(database) < 5
+    database.close()
+    database.close()
+    with pytest.raises(TreadleError, check=lambda e: e.code == "unavailable"):
+        database.write(lambda tx: None)
+
+
+def test_a_write_inside_a_write_is_refused(tmp_path):
+    with Database.open(f"sqlite:///{tmp_path}/t.db") as database, pytest.raises(RuntimeError, match="its connection"):
+        database.write(lambda tx: database.write(lambda inner: None))
+
+
+def test_a_database_does_not_survive_a_fork(tmp_path):
+    with Database.open(f"sqlite:///{tmp_path}/t.db") as database:
+        database.write(lambda tx: None)
+        child = os.fork()
+        if child == 0:
+            try:
+                database.write(lambda tx: None)
+            except RuntimeError:
+                os._exit(7)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "nonsense"])
+def test_an_unknown_database_is_named(url):
+    with pytest.raises(TreadleError, check=lambda e: e.code == "bad_request"):
+        Database.open(url)
+
+
+def test_a_server_that_is_away_is_unavailable():
+    with Database.open("postgresql://postgres@127.0.0.1:1/none") as database:
+        with pytest.raises(TreadleError, check=lambda e: e.code == "unavailable" and "doctor" in e.remedy):
+            database.write(lambda tx: None)
+        with pytest.raises(TreadleError, check=lambda e: e.code == "unavailable"), database.read() as connection:
+            connection.execute(text("SELECT 1"))
+
+
+def in_a_child(work):
+    """Run `work` in a fork whose files may not grow past 2 MB; what it returns, or the traceback it died of."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            import signal
+
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))
+            said = work()
+        except BaseException:  # noqa: BLE001
+            said = traceback.format_exc()
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
+def test_a_full_disk_writes_nothing_by_halves(tmp_path):
+    """The file that may not grow stands for the disk that is full: what was acknowledged is there, what failed left nothing."""
+    path = tmp_path / "t.db"
+
+    def fill():
+        with Database.open(f"sqlite:///{path}") as database:
+            database.write(lambda tx: tx.execute(text("CREATE TABLE t (n INTEGER, body TEXT)")))
+            for number in range(1000):
+
+                def put(tx, number=number):
+                    for half in range(2):
+                        tx.execute(text("INSERT INTO t VALUES (:n, :b)"), {"n": number * 2 + half, "b": "x" * 20_000})
+
+                try:
+                    database.write(put)
+                except TreadleError as error:
+                    return f"{number} {error.code}"
+        return "never full"
+
+    said = in_a_child(fill)
+    number, _, code = said.partition(" ")
+    assert code == "storage_full", said
+    with Database.open(f"sqlite:///{path}") as database, database.read() as connection:
+        rows = connection.execute(text("SELECT n FROM t ORDER BY n")).scalars().all()
+        assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+    assert rows == list(range(int(number) * 2))
+
+
+def test_a_full_disk_leaves_no_blob(tmp_path):
+    def fill():
+        blobs = LocalBlobs(tmp_path / "blobs")
+        try:
+            blobs.put(b"x" * (3 << 20))
+        except TreadleError as error:
+            return error.code
+        return "stored"
+
+    assert in_a_child(fill) == "storage_full"
+    blobs = LocalBlobs(tmp_path / "blobs")
+    assert list(blobs.listing()) == []
+    assert list((blobs.root / "tmp").iterdir()) == []
+
+
+def test_a_spoilt_blob_is_named(tmp_path):
+    blobs = LocalBlobs(tmp_path / "blobs")
+    digest = blobs.put(b"good")
+    blobs.place(digest).write_bytes(b"evil")
+    for ask in (blobs.get, blobs.path):
+        with pytest.raises(TreadleError, check=lambda e: e.code == "corrupt" and str(blobs.place(digest)) in e.remedy):
+            ask(digest)
+    with pytest.raises(TreadleError, check=lambda e: e.code == "not_found"):
+        blobs.get("0" * 64)
+    with pytest.raises(TreadleError, check=lambda e: e.code == "bad_request"):
+        blobs.get("../../etc/passwd")
+
+
+# ── hops ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Trace:
+    """The statements that reach the driver, and the deepest stack of our own frames under which one did."""
+
+    def __init__(self, database):
+        self.statements = []
+        self.frames = []
+        for engine in {database._read, database._write}:
+            event.listen(engine, "before_cursor_execute", self._note)
+
+    def _note(self, connection, cursor, statement, *_):
+        if statement.split()[0] not in ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK"):
+            self.statements.append(statement)
+            stack, frame = [], sys._getframe()
+            while frame:
+                name = frame.f_code.co_filename
+                if "/src/treadle/" in name and not name.endswith("store/db.py"):
+                    stack.append((name.rpartition("/src/treadle/")[2], frame.f_code.co_name))
+                frame = frame.f_back
+            self.frames.append(stack)
+
+
+def test_hops_and_statements_of_the_main_paths(database, tmp_path):
+    """At most two statements a write and one a read, at most five own frames from the dispatcher down to the statement.
+
+    Not counted are the transaction's own (BEGIN, SAVEPOINT, RELEASE) and the frames of `store/db.py` that run it.
+    """
+    dispatch = Dispatcher(database, [Ledger(database, LocalBlobs(tmp_path / "blobs"))], complete=False)
+    metric = Metric(key="loss", value=1.0)
+    expected = [
+        (ops.CreateRun(project="p", run_id="r"), 2),
+        (ops.MoveRun(project="p", run_id="r", state="running"), 2),
+        (ops.LogMetrics(project="p", run_id="r", metrics=[metric]), 2),
+        (ops.ListRuns(project="p"), 1),
+        (ops.ListEvents(project="p"), 1),
+        (ops.GetRun(project="p", run_id="r"), 4),  # one a table: run, metrics, tags, artifacts
+    ]
+    for request, most in expected:
+        trace = Trace(database)
+        dispatch(request, actor=SYSTEM)
+        assert len(trace.statements) == most, (request, trace.statements)
+        deepest = max(trace.frames, key=len)
+        assert len(deepest) <= 5, deepest
+        for engine in {database._read, database._write}:
+            event.remove(engine, "before_cursor_execute", trace._note)
