@@ -15,6 +15,7 @@ import polars as pl
 
 from treadle.data.service import DataService
 from treadle.evaluation import profiles
+from treadle.monitoring.service import Monitoring
 from treadle.online.encoding import encode_frame
 from treadle.operations.registry import DecideApproval, RegisterVersion, RequestApproval
 from treadle.operations.releases import RollbackRelease, StartRelease
@@ -48,12 +49,11 @@ class ReleaseHome:
     """Releases, monitoring and what they stand on, with the endpoint `score` applied in `prod`."""
 
     def __init__(self, database: Database, root: Path, *, endpoint: Endpoint | None = None):
-        from treadle.monitoring.service import Monitoring  # noqa: PLC0415  (releases alone can be tried without it)
 
         self.database = database
         self.layout = Layout(root)
         self.blobs = LocalBlobs(self.layout.blobs)
-        self.registry = Registry(self.blobs)
+        self.registry = Registry(database, self.blobs)
         self.releases = Releases(database, Publisher(database, self.layout, self.blobs))
         self.data = DataService(database, self.layout, self.blobs)
         self.monitoring = Monitoring(database, self.layout, self.blobs, self.data)
