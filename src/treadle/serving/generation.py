@@ -36,9 +36,10 @@ class ViewRead:
 
 
 class Model:
-    """A variant, ready to score. `reads` are the online reads its inputs need; `known` the columns that have a declared type."""
+    """A variant, ready to score. `reads` are the online reads its inputs need, `features` what they give; `known` the columns that have a
+    declared type."""
 
-    __slots__ = ("bundle", "known", "predictor", "reads", "signature", "variant")
+    __slots__ = ("bundle", "features", "known", "predictor", "reads", "signature", "variant")
 
     def __init__(self, variant: Variant, bundle: Bundle, predictor: Predictor, reader: OnlineReader | None):
         self.variant = variant
@@ -59,6 +60,7 @@ class Model:
             )
         assert reader is not None or not wanted
         self.reads = tuple(ViewRead(views[name], reader, tuple(names)) for name, names in wanted.items() if reader is not None)
+        self.features = frozenset(name for names in wanted.values() for name in names)
         self.known = frozenset(
             [c.name for c in self.signature.inputs] + [c.name for c in self.signature.keys] + [k for r in self.reads for k in r.entity]
         )

@@ -81,15 +81,15 @@ class PredictionLog:
         return 0.0 if since is None else time.monotonic() - since
 
     def close(self) -> None:
-        """Sync and seal. A segment that never held a record is removed."""
+        """Sync and seal, segments without a record too: who reads the folder at this moment must not miss a file."""
         self._stopping = True
         self._wake.set()
         self._thread.join()
         self._flush()
         with self._lock:
-            self._seal(self._current)
+            self._current.close()
             if self._next is not None:
-                self._seal(self._next)
+                self._next.close()
                 self._next = None
 
     def _rotate(self, size: int) -> SegmentWriter:
@@ -137,9 +137,3 @@ class PredictionLog:
             fresh = self._open(self._capacity)
             with self._lock:
                 self._next = fresh
-
-    def _seal(self, segment: SegmentWriter) -> None:
-        empty = segment.end == segment.start
-        segment.close()
-        if empty:
-            segment.path.unlink(missing_ok=True)

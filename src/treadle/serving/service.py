@@ -230,13 +230,16 @@ class Serving:
     def _features(self, model: Model, columns: Columns, rows: int, at: int, known: Mapping[str, list[Any]]) -> Columns:
         """What the model reads online, minus the columns that the rows bring themselves."""
         found: Columns = {}
+        if not known and model.features.isdisjoint(columns):
+            for read in model.reads:
+                got = self._read(read, columns, rows, at)
+                found.update(got if read.whole else {name: got[name] for name in read.features})
+            return found
         for read in model.reads:
-            if all(name in columns or name in known for name in read.features):
-                continue
-            got = self._read(read, columns, rows, at)
-            if not read.whole or any(name in columns or name in known for name in read.features):
-                got = {name: got[name] for name in read.features if name not in columns and name not in known}
-            found.update(got)
+            missing = [name for name in read.features if name not in columns and name not in known]
+            if missing:
+                got = self._read(read, columns, rows, at)
+                found.update({name: got[name] for name in missing})
         return found
 
     def _read(self, read: ViewRead, columns: Columns, rows: int, at: int) -> Columns:

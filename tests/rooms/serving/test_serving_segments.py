@@ -143,9 +143,12 @@ def test_rotation_keeps_every_record_and_seals_the_full_segments(tmp_path):
         assert reader.sealed
 
 
-def test_an_empty_segment_leaves_no_file(tmp_path):
-    PredictionLog(tmp_path, project="p", environment="e", worker="w", capacity=8192).close()
-    assert list(tmp_path.iterdir()) == []
+def test_an_empty_segment_is_sealed_and_small(tmp_path):
+    log = PredictionLog(tmp_path, project="p", environment="e", worker="w", capacity=8192)
+    log.close()
+    (path,) = segments.segments(tmp_path)
+    reader = SegmentReader(path)
+    assert (list(reader.entries()), reader.sealed, path.stat().st_size < 200) == ([], True, True)
 
 
 def test_a_full_disk_is_an_error_and_not_a_bus_error(tmp_path):
