@@ -6,13 +6,22 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, exc, func, literal, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, exc, func, literal, select, tuple_, update
 
 from treadle.records.ledger import Artifact, Edge, Metric, Reason, Run, Version
 from treadle.records.states import RunState
 from treadle.store import tables as t
 from treadle.store.upsert import insert_new, insert_or_update
 
+#: The experiment of the run that measurements belong to; NULL, which is refused, where there is no such run.
+_EXPERIMENT = (
+    (
+        "experiment",
+        select(t.runs.c.experiment)
+        .where(t.runs.c.project == bindparam("of_project"), t.runs.c.run_id == bindparam("of_run"))
+        .scalar_subquery(),
+    ),
+)
 _RUN = [f.name for f in msgspec.structs.fields(Run)]
 
 
@@ -94,11 +103,9 @@ def log_metrics(tx: Connection, project: str, run_id: str, metrics: Sequence[Met
     for name, step, time in points:
         latest[name] = max(latest.get(name, (step, time)), (step, time))
     base = {"project": project, "run_id": run_id}
-    experiment = select(t.runs.c.experiment).where(t.runs.c.project == project, t.runs.c.run_id == run_id).scalar_subquery()
-    rows = [{**base, "name": n, "step": s, "time": w, "value": points[n, s, w]} for n, (s, w) in latest.items()]
-    insert_or_update(
-        tx, t.latest_metrics, rows, columns=("step", "time", "value"), newer=("step", "time"), computed={"experiment": experiment}
-    )
+    of = {**base, "of_project": project, "of_run": run_id}
+    rows = [{**of, "name": n, "step": s, "time": w, "value": points[n, s, w]} for n, (s, w) in latest.items()]
+    insert_or_update(tx, t.latest_metrics, rows, columns=("step", "time", "value"), newer=("step", "time"), computed=_EXPERIMENT)
     return insert_new(tx, t.metrics, [{**base, "name": n, "step": s, "time": w, "value": v} for (n, s, w), v in points.items()])
 
 
@@ -123,9 +130,9 @@ def metric_points(
 
 def set_tags(tx: Connection, project: str, run_id: str, tags: dict[str, str]) -> None:
     """Tags of a run, new or replaced. Raises IntegrityError where the run does not exist."""
-    experiment = select(t.runs.c.experiment).where(t.runs.c.project == project, t.runs.c.run_id == run_id).scalar_subquery()
-    rows = [{"project": project, "run_id": run_id, "name": name, "value": value} for name, value in tags.items()]
-    insert_or_update(tx, t.tags, rows, columns=("value",), computed={"experiment": experiment})
+    of = {"project": project, "run_id": run_id, "of_project": project, "of_run": run_id}
+    rows = [{**of, "name": name, "value": value} for name, value in tags.items()]
+    insert_or_update(tx, t.tags, rows, columns=("value",), computed=_EXPERIMENT)
 
 
 def tags_of(connection: Connection, project: str, run_id: str) -> dict[str, str]:
