@@ -1,6 +1,7 @@
 """Kills workers at chosen phases of a step, again and again, and checks after every kill what the journal and the side effects say.
 
-A process of its own, warm and without threads, so that each worker is a cheap fork of it: `python pipelines_kill_worker.py URL HOME SEED KILLS`
+A process of its own, warm and without threads, so that each worker is a cheap fork of it:
+`python pipelines_kill_worker.py URL HOME SEED KILLS`
 prints one JSON object.
 """
 
@@ -152,11 +153,11 @@ def battery(url: str, home: Path, seed: int, kills: int) -> dict[str, object]:
         run_count += 1
         done: set[str] = set()
         counts: collections.Counter[str] = collections.Counter()
-        state, ours = "queued", 0
+        state, ours, stuck = "queued", 0, 0  # stuck: kills in a row that let no step be finished
         while state != "finished":
             least = min(histogram.get(p, 0) for p in faults.PHASES)
             phase = chance.choice([p for p in faults.PHASES if histogram.get(p, 0) <= least + 3])
-            fault = f"{phase}:{1 if phase == 'claimed' else chance.randint(1, 4)}" if ours < 12 else ""
+            fault = f"{phase}:{1 if phase == 'claimed' else chance.randint(1, 4)}" if ours < 12 and stuck < 6 else ""
             before = collections.Counter(path for run, path in seen() if run == run_id)
             ended = work(url, home, fault)
             state, now_done = finished(url, run_id)
@@ -184,6 +185,7 @@ def battery(url: str, home: Path, seed: int, kills: int) -> dict[str, object]:
             if state not in ("running", "finished", "queued"):
                 problems.append(f"{run_id}: is {state} after {fault}")
                 break
+            stuck = 0 if now_done > done else stuck + 1
             done, counts = now_done, after
         if state == "finished" and done != EXPECTED:
             problems.append(f"{run_id}: ended with {sorted(done)}")

@@ -186,7 +186,7 @@ def decode(codec: str, content: bytes | Path) -> Any:
         TreadleError: `not_found`, for a codec or type that this installation lacks.
     """
     if codec == "arrow" and isinstance(content, Path):
-        return _polars().read_ipc(content, memory_map=True)
+        return _polars().read_ipc(content)
     data = content.read_bytes() if isinstance(content, Path) else content
     if codec.startswith("struct:"):
         return msgspec.msgpack.decode(data, type=_named(codec.removeprefix("struct:")))

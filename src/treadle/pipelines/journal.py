@@ -31,7 +31,7 @@ from treadle.store.db import Connection, Database
 from treadle.store.queries import pipelines as queries
 
 #: How many earlier results a miss is compared with, to say what changed.
-_COMPARED = 10
+_COMPARED = 5
 _OVER = (str(StepState.finished), str(StepState.cached))
 
 
@@ -188,7 +188,7 @@ class Recorder:
             row = queries.find_cached(connection, project, key)
             earlier = [] if row is not None else queries.recent_cached(connection, project, step.name, _COMPARED)
         if row is None:
-            return None, cache.explain(components, (r.components for r in earlier))
+            return None, cache.explain(components, earlier)
         saved = Saved(row.output, row.codec, row.content)
         if not self.artifacts.exists(saved):
             return None, f"the result kept from {row.run_id} ({row.output[:12]}) is gone"

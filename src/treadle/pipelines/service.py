@@ -29,6 +29,8 @@ from treadle.store.queries import ledger as runs
 from treadle.store.queries import pipelines as queries
 from treadle.store.queries import workshop as applied
 
+#: How often a run may lose its worker without finishing a step in between: a step that kills its process must not go round forever.
+ATTEMPTS = 10
 _ENDED = (RunState.finished, RunState.failed, RunState.cancelled)
 
 
@@ -87,6 +89,7 @@ class Pipelines:
                 "environment": run.environment,
                 "kind": "run",
                 "payload": {"use_cache": request.use_cache},
+                "max_attempts": ATTEMPTS,
                 "due": call.event_time + dt.timedelta(seconds=wait),
                 "recorded_time": now,
             },

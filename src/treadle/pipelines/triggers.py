@@ -305,7 +305,7 @@ class Triggers:
                 cursor=row.cursor, last_fired=row.last_fired, fired=tuple(fired), facts=msgspec.convert(row.facts, Facts, strict=False)
             )
             last = runs.get_run(connection, project, state.facts.last_run) if state.facts.last_run else None
-            found = log.after(connection, project, state.cursor, types=_types(trigger), limit=_PAGE)
+            found = log.events_after(connection, project, state.cursor, types=_types(trigger), limit=_PAGE)
         if len(found) < _PAGE:  # nothing else of interest up to here: no need to pass it again
             state = structs.replace(
                 state, cursor=max(state.cursor, sealed, *(e.seq or 0 for e in found)) if found else max(state.cursor, sealed)

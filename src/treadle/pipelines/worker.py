@@ -45,7 +45,7 @@ class Worker:
         blobs: where results are.
         dispatch: the operations, for steps that call them; one of the resources.
         name: for people; `host:pid` where None.
-        resources: services that steps find in their context, by name.
+        resources: services that steps find in their context, by name; or a function of the run that gives them.
         load_body: finds the pipeline function of a run.
         clock: business time.
         lease_s: how long a beat must stand still before a lease counts as dead.
@@ -59,7 +59,7 @@ class Worker:
         dispatch: Any = None,
         *,
         name: str | None = None,
-        resources: Mapping[str, Any] | None = None,
+        resources: Mapping[str, Any] | Callable[[Run], Mapping[str, Any]] | None = None,
         load_body: Callable[[Run], PipelineFunction[..., Any]],
         clock: Clock | None = None,
         lease_s: float = 15.0,
@@ -70,7 +70,9 @@ class Worker:
         self.artifacts = Artifacts(blobs)
         self.clock = clock or SystemClock()
         self.name = name or socket.gethostname()
-        self.resources = {"db": database, "blobs": blobs, "dispatch": dispatch, **(resources or {})}
+        own = {"db": database, "blobs": blobs, "dispatch": dispatch}
+        given = resources or {}
+        self.resources: Callable[[Run], Mapping[str, Any]] = lambda run: {**own, **(given(run) if callable(given) else given)}
         self.load_body = load_body
         self.lease_s = lease_s
         self.grace_s = grace_s
@@ -238,7 +240,7 @@ class Worker:
             event_time=run.event_time,
             actor=Actor(actor_id=run.actor, name=run.actor, kind="service", role=Role.editor),
             clock=self.clock,
-            resources={**self.resources, "log": recorder.line},
+            resources={**self.resources(run), "log": recorder.line},
             params=run.params,
             journal=recorder,
             write_line=recorder.line,

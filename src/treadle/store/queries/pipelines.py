@@ -5,10 +5,12 @@ still owns the lease, so a worker that lost it (a long pause, a cut network) can
 """
 
 import datetime as dt
+import functools
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from treadle.records.states import JobState, StepState
 from treadle.store import tables as t
@@ -62,14 +64,20 @@ def take_over(tx: Connection, project: str, job_id: str, *, seen: tuple[str, int
     return tx.execute(update(t.jobs).where(*where).values(values).returning(j.attempt, j.max_attempts, j.payload)).first()
 
 
+@functools.cache
+def _hold(*, progress: bool) -> Any:
+    """The statement of `hold`: built once, since it runs at every step."""
+    j, r = t.jobs.c, t.runs.c
+    state = select(r.state).where(r.project == bindparam("of"), r.run_id == bindparam("job")).scalar_subquery()
+    values: dict[str, Any] = {"beat": j.beat + 1, **({"attempt": 1} if progress else {})}
+    where = (j.project == bindparam("of"), j.job_id == bindparam("job"), j.owner == bindparam("by"), j.state == str(JobState.leased))
+    return update(t.jobs).where(*where).values(values).returning(state)
+
+
 def hold(tx: Connection, project: str, job_id: str, owner: str, *, progress: bool = False) -> str | None:
     """Move the beat if `owner` still holds the lease; the run's state, or None where the lease is lost. `progress` (a step was
     finished) starts the count of attempts anew."""
-    j, r = t.jobs.c, t.runs.c
-    state = select(r.state).where(r.project == project, r.run_id == job_id).scalar_subquery()
-    values: dict[str, Any] = {"beat": j.beat + 1, **({"attempt": 1} if progress else {})}
-    where = (j.project == project, j.job_id == job_id, j.owner == owner, j.state == str(JobState.leased))
-    return tx.execute(update(t.jobs).where(*where).values(values).returning(state)).scalar()
+    return tx.execute(_hold(progress=progress), {"of": project, "job": job_id, "by": owner}).scalar()
 
 
 def end_job(tx: Connection, project: str, job_id: str, *, state: JobState, error: str | None = None) -> None:
@@ -114,7 +122,7 @@ def newest_steps(connection: Connection, project: str, name: str, limit: int) ->
 
 def put_steps(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Write steps, new or moved on."""
-    insert_or_update(tx, t.steps, rows)
+    tx.execute(_upsert(tx.dialect.name, t.steps), rows)
 
 
 def end_running_steps(tx: Connection, project: str, run_id: str, *, state: StepState, at: dt.datetime, error: str) -> None:
@@ -127,22 +135,36 @@ def end_running_steps(tx: Connection, project: str, run_id: str, *, state: StepS
 # ── the cache ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+_find_cached = select(t.step_cache).where(t.step_cache.c.project == bindparam("of"), t.step_cache.c.cache_key == bindparam("key"))
+_recent_cached = (
+    select(t.step_cache.c.components)
+    .where(t.step_cache.c.project == bindparam("of"), t.step_cache.c.step == bindparam("name"))
+    .order_by(t.step_cache.c.recorded_time.desc())
+    .limit(bindparam("most"))
+)
+
+
 def find_cached(connection: Connection, project: str, cache_key: str) -> Any:
-    """What is kept under a key."""
-    c = t.step_cache.c
-    return connection.execute(select(t.step_cache).where(c.project == project, c.cache_key == cache_key)).first()
+    """What is kept under a key, or None."""
+    return connection.execute(_find_cached, {"of": project, "key": cache_key}).first()
 
 
-def recent_cached(connection: Connection, project: str, step: str, limit: int) -> Sequence[Any]:
+def recent_cached(connection: Connection, project: str, step: str, limit: int) -> Sequence[dict[str, str]]:
     """The components of the newest entries of a step."""
-    c = t.step_cache.c
-    where = (c.project == project, c.step == step)
-    return connection.execute(select(c.components, c.run_id).where(*where).order_by(c.recorded_time.desc()).limit(limit)).all()
+    return connection.execute(_recent_cached, {"of": project, "name": step, "most": limit}).scalars().all()
 
 
 def put_cached(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Keep results, the newest under each key."""
-    insert_or_update(tx, t.step_cache, rows)
+    tx.execute(_upsert(tx.dialect.name, t.step_cache), rows)
+
+
+@functools.cache
+def _upsert(dialect: str, table: Table) -> Any:
+    statement = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    keys = [c.name for c in table.primary_key]
+    changed = {c.name: statement.excluded[c.name] for c in table.c if c.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 # ── log lines ────────────────────────────────────────────────────────────────────────────────────────────────────────
