@@ -39,6 +39,7 @@ _OWNERS = {
     "canary": "treadle.releases.declare",
     "not_harmed": "treadle.releases.declare",
     "monitor": "treadle.monitoring.declare",
+    "false_alarms": "treadle.monitoring.declare",
     "retrain": "treadle.monitoring.declare",
     "trigger": "treadle.monitoring.declare",
     "when": "treadle.monitoring.declare",

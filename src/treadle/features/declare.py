@@ -44,6 +44,11 @@ class TransformedView:
             was=self._view.was,
         )
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The feature columns it gives, `view.feature`."""
+        return self.definition.features
+
     def __call__(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         return self.function(frame)
 

@@ -92,11 +92,11 @@ def drifted() -> Condition:
     return Condition(kind="drifted")
 
 
-def grown(factor: float = 1.5) -> Condition:
-    """There are `factor` times as many rows as the last training had."""
+def grown(factor: float = 1.5, *, dataset: Any = "") -> Condition:
+    """A dataset (given as its definition or name; any where left out) has `factor` times as many rows as at the last training."""
     if factor <= 1:
         raise _wrong(f"factor is {factor}; rows must have grown, so it is greater than 1.", "tr.grown(1.5)")
-    return Condition(kind="grown", factor=float(factor))
+    return Condition(kind="grown", factor=float(factor), dataset=_name(dataset) if dataset else "")
 
 
 def every(period: str, *, zone: str = "UTC") -> Condition:

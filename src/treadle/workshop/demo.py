@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from treadle.features.join import join_features
+from treadle.features.join import Source, join_features
 from treadle.operations.ledger import GetRun, ListRuns, VerifyAudit
 from treadle.operations.monitoring import ListAlarms
 from treadle.operations.pipelines import SubmitRun
@@ -43,7 +43,6 @@ from treadle.workshop.history import History
 from treadle.workshop.home import Workshop, open_home
 from treadle.workshop.loops import Loop
 from treadle.workshop.project import LoadedProject, load
-from treadle.workshop.rebuild import rebuild_online
 from treadle.workshop.replay import Progress as Where
 from treadle.workshop.replay import Replay, ingest
 from treadle.workshop.supervisor import gateway_folders
@@ -137,7 +136,7 @@ def _first_model(shop: Workshop, loop: Loop, history: History, loaded: LoadedPro
     rows = ingest(shop, PROJECT, history, until=START)
     show.print("Ingested January: " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
     for environment in ENVIRONMENTS:
-        rebuild_online(shop, PROJECT, environment, now=START)
+        loop.catch_up(PROJECT, environment, shop.call(GetApplied(project=PROJECT, environment=environment)), START)
     run_id = new_id("run")
     shop.call(SubmitRun(project=PROJECT, pipeline="delay_model", run_id=run_id, environment="prod", params={"until": START.isoformat()}))
     for hour in range(1, 4):  # trained, approved and through staging: each turn is an hour of business time
@@ -217,7 +216,8 @@ def _before(shop: Workshop, bundle: Any) -> pl.DataFrame:
     flights = verify.table(shop.layout, PROJECT, "flights").filter(pl.col("scheduled_at") < START)
     outcomes = verify.table(shop.layout, PROJECT, "outcomes")
     weather = verify.table(shop.layout, PROJECT, "weather")
-    joined = join_features(flights, time="scheduled_at", views=bundle.views, sources={"outcomes": outcomes, "weather": weather})
+    sources = {"outcomes": Source(outcomes, "known_at"), "weather": Source(weather, "observed_at")}
+    joined = join_features(flights, time="scheduled_at", views=bundle.views, sources=sources)
     truth = outcomes.select("flight_id", pl.col("late").cast(pl.Float64).alias("truth"), "known_at")
     return joined.join(truth, on="flight_id", how="left")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from treadle.features.transforms import apply, resolve
+from treadle.features.transforms import Transform, apply
 from treadle.online.store import SqliteOnline
 from treadle.online.windows import columns_of
 from treadle.records.definitions import Dataset, FeatureView
@@ -20,7 +20,8 @@ class _Stream:
         self.view = view
         self.times: list[int] = frame[time].dt.epoch("us").to_list()
         self.keys: list[tuple[Any, ...]] = list(zip(*(frame[name].to_list() for name in view.entity), strict=True))
-        self.columns: dict[str, list[Any]] = {name: frame[name].to_list() for name in columns_of(view)}
+        names = columns_of(view) if view.windows else view.columns
+        self.columns: dict[str, list[Any]] = {name: frame[name].to_list() for name in names}
         self.done = 0
 
     def push(self, store: SqliteOnline, moment: int) -> None:
@@ -55,9 +56,11 @@ class Feed:
 class Pusher:
     """Makes feeds for the views of a project."""
 
-    def __init__(self, store: SqliteOnline, views: Iterable[FeatureView], datasets: Mapping[str, Dataset]):
+    def __init__(
+        self, store: SqliteOnline, views: Iterable[FeatureView], datasets: Mapping[str, Dataset], transforms: Mapping[str, Transform]
+    ):
         self._store = store
-        self._views = [(v, resolve(v.transform) if v.transform else None) for v in views]
+        self._views = [(v, transforms.get(v.name)) for v in views]
         self._datasets = datasets
 
     def feed(self, frames: Mapping[str, pl.DataFrame]) -> Feed:

@@ -57,13 +57,14 @@ class Workshop:
         self.pipelines = Pipelines(database)
         self.data = DataService(database, layout, self.blobs)
         self.registry = Registry(database, self.blobs)
-        self.releases = Releases(database)
-        self.monitoring = Monitoring(database, layout, self.blobs)
+        self.publisher = Publisher(database, layout, self.blobs)
+        self.releases = Releases(database, self.publisher)
+        self.monitoring = Monitoring(database, layout, self.blobs, self.data)
         rooms = Rooms(self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring)
         self.workbench = Workbench(layout, self.blobs, rooms)
-        self.publisher = Publisher(database, layout, self.blobs)
         services = (self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring, self.workbench)
         self.dispatch = Dispatcher(database, services, clock=self.clock)
+        self.data.dispatch = self.dispatch
         self.actor = actor or self.access.actor_here()
 
     def call(self, request: Any, *, idempotency_key: str | None = None, event_time: dt.datetime | None = None) -> Any:

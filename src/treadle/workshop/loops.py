@@ -10,15 +10,19 @@ import threading
 import time
 from typing import Any
 
-from treadle.ledger import events
+import msgspec
+
+from treadle.features.materialise import catch_up
+from treadle.ledger import events, lineage
 from treadle.ledger.sealer import seal
+from treadle.online.store import SqliteOnline
 from treadle.operations.registry import ListModelVersions
 from treadle.operations.releases import StartRelease
 from treadle.pipelines.code import unpack_code
 from treadle.pipelines.triggers import Triggers
 from treadle.pipelines.worker import Worker
 from treadle.records.calls import SYSTEM, Call
-from treadle.records.clock import Clock
+from treadle.records.clock import Clock, micros
 from treadle.records.definitions import Endpoint, Environment, Project
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
@@ -31,7 +35,7 @@ from treadle.registry.service import approved_for
 from treadle.serving import snapshots
 from treadle.store.queries import workshop as queries
 from treadle.workshop.home import Workshop
-from treadle.workshop.project import load
+from treadle.workshop.project import LoadedProject, load
 from treadle.workshop.smoke import smoke_test
 
 #: Longest that a turn waits for gateways to load what was published, in seconds; then the next turn looks again.
@@ -58,10 +62,13 @@ class Loop:
     Args:
         workshop: the home; its clock is business time.
         name: of this worker, in leases and logs.
+        keeps_online: whether each turn brings the online stores up to their datasets; a replay feeds its environment's itself.
     """
 
-    def __init__(self, workshop: Workshop, *, name: str = "worker"):
+    def __init__(self, workshop: Workshop, *, name: str = "worker", keeps_online: bool = True):
         self.workshop = workshop
+        self.keeps_online = keeps_online
+        self._loaded: dict[str, LoadedProject] = {}
         self.clock: Clock = workshop.clock
         self.triggers = Triggers(workshop.database, workshop.dispatch)
         self.worker = Worker(
@@ -69,7 +76,7 @@ class Loop:
             workshop.blobs,
             workshop.dispatch,
             name=name,
-            resources=self._resources(),
+            resources=self._resources,
             load_body=self.load_body,
             clock=workshop.clock,
         )
@@ -108,6 +115,8 @@ class Loop:
 
     def _environment(self, project: str, environment: str, definitions: Project, now: dt.datetime, turned: Turned) -> None:
         shop = self.workshop
+        if self.keeps_online:
+            self.catch_up(project, environment, definitions, now)
         turned.folded += shop.monitoring.fold(project, environment).rows
         for endpoint in definitions.endpoints:
             turned.alarms += shop.monitoring.tick(project, environment, endpoint, now)
@@ -179,6 +188,7 @@ class Loop:
         gateway = shop.layout.gateway(project, environment)
         if not snapshots.live_workers(gateway):
             return  # no gateway runs there: the version waits, and `treadle status` says for what
+        self.catch_up(project, environment, self._definitions(project, environment), now)
         call = Call(actor=SYSTEM, event_time=now)
         try:
             facts: dict[str, Any] = smoke_test(shop, project, environment, endpoint, version)
@@ -194,8 +204,7 @@ class Loop:
 
     def load_body(self, run: Run) -> Any:
         """The pipeline function of a run, from the code snapshot it is pinned to."""
-        folder = unpack_code(self.workshop.blobs, run.code_digest, self.workshop.layout.code(run.code_digest))
-        functions = load(folder).functions
+        functions = self._load(run.code_digest).functions
         if run.pipeline not in functions:
             raise TreadleError(
                 f"The code of {run.project} that {run.run_id} is pinned to has no pipeline {run.pipeline!r}.",
@@ -204,9 +213,30 @@ class Loop:
             )
         return functions[run.pipeline]
 
-    def _resources(self) -> dict[str, Any]:
+    def loaded(self, definitions: Project) -> LoadedProject:
+        """The project that definitions were read from, imported from its code snapshot."""
+        return self._load(definitions.code)
+
+    def catch_up(self, project: str, environment: str, definitions: Project, now: dt.datetime) -> int:
+        """Push what datasets have and an environment's online store has not; rows pushed."""
+        if not definitions.feature_views:
+            return 0
+        shop = self.workshop
+        with SqliteOnline(shop.layout.online(project, environment)) as store:
+            return catch_up(store, shop.data, definitions, transforms=self._transforms(definitions), now_us=micros(now))
+
+    def _transforms(self, definitions: Project) -> dict[str, Any]:
+        return self.loaded(definitions).transforms if any(v.transform for v in definitions.feature_views) else {}
+
+    def _load(self, code: str) -> LoadedProject:
+        if code not in self._loaded:
+            self._loaded = {code: load(unpack_code(self.workshop.blobs, code, self.workshop.layout.code(code)))}
+        return self._loaded[code]
+
+    def _resources(self, run: Run) -> dict[str, Any]:
         shop = self.workshop
         return {
+            "project": self._pinned(run),
             "layout": shop.layout,
             "blobs": shop.blobs,
             "db": shop.database,
@@ -216,6 +246,14 @@ class Loop:
             "releases": shop.releases,
             "monitoring": shop.monitoring,
         }
+
+    def _pinned(self, run: Run) -> Project:
+        """The definitions a run is pinned to, which another apply may have replaced meanwhile."""
+        with self.workshop.database.read() as tx:
+            found = lineage.get_version(tx, run.project, run.project_digest)
+        if found is None:
+            return self._definitions(run.project, run.environment)
+        return msgspec.convert(found.facts, Project)
 
     def _applied(self) -> list[tuple[str, str, Project]]:
         with self.workshop.database.read() as tx:

@@ -120,7 +120,7 @@ def overview(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call)
 
 def _gather(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call, definitions: Project, endpoint: Endpoint) -> _Facts:
     project, environment = request.project, request.environment
-    where = {"project": project, "environment": environment}
+    where: dict[str, Any] = {"project": project, "environment": environment}
     now = queries.newest_event_time(tx, project) or call.event_time
     releases = rooms.releases.list_releases(tx, release_ops.ListReleases(**where, endpoint=endpoint.name, limit=200), call)
     serving = queries.serving(tx, project, environment) or {"endpoints": []}
@@ -135,9 +135,7 @@ def _gather(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call, 
         endpoint=endpoint,
         dataset=dataset,
         runs=rooms.ledger.list_runs(tx, ledger_ops.ListRuns(project=project, limit=20), call).items,
-        versions=rooms.registry.list_versions(
-            tx, registry_ops.ListModelVersions(project=project, model=endpoint.model, limit=50), call
-        ).items,
+        versions=rooms.registry.list_versions(tx, registry_ops.ListModelVersions(project=project, model=endpoint.model, limit=50), call).items,
         releases=releases,
         windows=rooms.monitoring.list_windows(
             tx,

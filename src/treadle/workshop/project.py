@@ -32,14 +32,14 @@ class LoadedProject:
         root: its folder.
         definitions: the data of it, without code and environment digests until `sealed` has put the code into a home.
         functions: pipeline name → the function that runs it.
-        module: the imported module.
+        transforms: feature view name → its function, for views that have one.
     """
 
-    def __init__(self, root: Path, definitions: Project, functions: dict[str, Any], module: ModuleType):
+    def __init__(self, root: Path, definitions: Project, functions: dict[str, Any], transforms: dict[str, Any]):
         self.root = root
         self.definitions = definitions
         self.functions = functions
-        self.module = module
+        self.transforms = transforms
 
     def sealed(self, blobs: BlobStore) -> Project:
         """The definitions with a content-addressed snapshot of the project's code and the environment lock stored in `blobs`."""
@@ -67,6 +67,7 @@ def collect(root: Path, name: str, module: ModuleType) -> LoadedProject:
     found: dict[str, dict[str, Definition]] = {kind: {} for kind in KINDS}
     origin: dict[tuple[str, str], str] = {}
     functions: dict[str, Any] = {}
+    transforms: dict[str, Any] = {}
     for variable, value, definition in _definitions(module):
         kind = kind_of(definition)
         earlier = found[kind].get(definition.name)
@@ -80,6 +81,8 @@ def collect(root: Path, name: str, module: ModuleType) -> LoadedProject:
         origin[kind, definition.name] = variable
         if kind == "pipeline":
             functions[definition.name] = value
+        elif kind == "feature_view" and callable(value):
+            transforms[definition.name] = value
     for endpoint in found["endpoint"].values():
         trigger = endpoint.retrain  # type: ignore[union-attr]
         if trigger is not None:
@@ -87,7 +90,7 @@ def collect(root: Path, name: str, module: ModuleType) -> LoadedProject:
     fields = {field: tuple(sorted(found[kind].values(), key=lambda d: d.name)) for kind, (field, _) in KINDS.items()}
     definitions = Project(name=name, **fields)  # type: ignore[arg-type]
     _check(definitions, module)
-    return LoadedProject(root, definitions, functions, module)
+    return LoadedProject(root, definitions, functions, transforms)
 
 
 def _settings(root: Path) -> dict[str, str]:
@@ -145,7 +148,7 @@ def _place(error: BaseException, root: Path) -> str:
 
 def _definitions(module: ModuleType) -> Iterator[tuple[str, Any, Definition]]:
     for variable, value in vars(module).items():
-        definition = value if isinstance(value, _DEFINITIONS) else getattr(value, "definition", None)
+        definition: Any = value if isinstance(value, _DEFINITIONS) else getattr(value, "definition", None)
         if isinstance(definition, _DEFINITIONS):
             yield variable, value, definition
 

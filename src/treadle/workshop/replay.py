@@ -81,7 +81,7 @@ class Replay:
         self.workshop = workshop
         self.clock = workshop.clock
         self.project, self.environment = project, environment
-        self.loop = Loop(workshop, name="replay")
+        self.loop = Loop(workshop, name="replay", keeps_online=False)
         self.history = history
         self.definitions, self.endpoint = _endpoint(workshop, project, environment, endpoint)
         self.sent = self.requests = self.acknowledged = self.rejected = 0
@@ -100,11 +100,12 @@ class Replay:
         start, end = utc(start), utc(end)
         host, port = gateway_address(self.workshop.layout, self.project, self.environment)
         online = SqliteOnline(self.workshop.layout.online(self.project, self.environment))
-        pusher = Pusher(online, self.definitions.feature_views, self.history.datasets)
+        transforms = self.loop.loaded(self.definitions).transforms
+        pusher = Pusher(online, self.definitions.feature_views, self.history.datasets, transforms)
         with online, InferenceClient(host, port) as client:
             for low, high in blocks(start, end, self.endpoint.monitor.block_s):
                 self._block(client, pusher, low, high)
-                turned = self._turn(low, high)
+                turned = self._turn(online, low, high)
                 if self._progress:
                     share = (high - start) / (end - start)
                     self._progress(Progress(now=high, share=share, requests=self.requests, predictions=self.acknowledged, turned=turned))
@@ -148,13 +149,13 @@ class Replay:
         if self._written is not None:
             self._written.write("\n".join(answer.ids) + "\n")
 
-    def _turn(self, low: dt.datetime, high: dt.datetime) -> Turned:
+    def _turn(self, online: SqliteOnline, low: dt.datetime, high: dt.datetime) -> Turned:
         """The block is over: its rows enter the datasets, and the loop turns."""
         self.clock.advance_to(high)
         for name, dataset in self.history.datasets.items():
             frame = self.history.between(name, low, high)
             if frame.height:
-                self.workshop.data.append(
+                version = self.workshop.data.append(
                     self.project,
                     dataset,
                     frame,
@@ -164,6 +165,8 @@ class Replay:
                     app=(f"replay/{name}", micros(high)),
                     profile=False,
                 )
+                online.mark(name, version.number)  # its rows were pushed one by one, as they became known
+                self.workshop.monitoring.observe(self.project, name, frame, version.number)
         return self.loop.turn(high)
 
     def _sources(self) -> list[str]:

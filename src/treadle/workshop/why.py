@@ -29,7 +29,7 @@ def why_prediction(tx: Connection, layout: Layout, blobs: BlobStore, project: st
     """
     environment, prediction = _find(tx, layout, project, prediction_id)
     links: list[dict[str, Any]] = [{"link": "prediction", "environment": environment, **prediction}]
-    version = registry_queries.get_version(tx, project, prediction["model"], prediction["model_version"])
+    version = registry_queries.find_version(tx, project, prediction["model"], prediction["model_version"])
     if version is None:
         raise TreadleError(
             f"{prediction['model']} {prediction['model_version']} answered, but the registry does not know it.",

@@ -35,14 +35,21 @@ outcomes = tr.dataset(
     license="CC0-1.0",
     description="Whether a flight was late, known 20 minutes after it landed. A cancelled flight has none.",
 )
-weather = tr.dataset("weather", time="observed_at", key=["origin", "observed_at"], license="CC0-1.0")
+NOW = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
+weather = tr.dataset(
+    "weather",
+    time="observed_at",
+    key=["origin", "observed_at"],
+    columns={"origin": str, "observed_at": dt.datetime, **dict.fromkeys(NOW, float)},
+    license="CC0-1.0",
+)
 
 # ── what is known at the scheduled departure ─────────────────────────────────────────────────────────────────────────
 
 
 @tr.feature_view(entity="origin", source=weather, ttl="3h")
 def weather_now(w: pl.LazyFrame) -> pl.LazyFrame:
-    return w.select("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+    return w.select(NOW)
 
 
 @tr.feature_view(entity="origin", source=outcomes)
@@ -78,10 +85,10 @@ STATIC = ["carrier", "origin", "dest", "distance", "minute_of_day", "weekday"]
 @tr.pipeline(virtual_duration="1h")
 def delay_model(until: dt.datetime, seed: int = 7):
     """Validate, join as of each departure, train a baseline and a better model, compare with the champion, hand in."""
-    tr.validate(flights, until=until)
+    tr.validate(flights)
     rows = tr.training_set(flights, features=VIEWS, label=(outcomes, "late"), until=until)
     train, test = tr.split_by_time(rows, test="7d", time="scheduled_at")
-    features = [*STATIC, *(name for view in VIEWS for name in view.definition.features)]
+    features = [*STATIC, *(name for view in VIEWS for name in view.features)]
     baseline = tr.fit_logistic(train, features=STATIC, label="late", seed=seed)
     model = tr.fit_lightgbm(train, features=features, label="late", params={"n_estimators": 80}, seed=seed)
     report = tr.evaluate(model, test, metrics=["roc_auc", "brier"], slices=["carrier", "origin"], baseline=baseline)
@@ -89,7 +96,7 @@ def delay_model(until: dt.datetime, seed: int = 7):
         "delay",
         model,
         report,
-        frame=train,
+        rows=train,
         gates=[
             tr.gates.beats_baseline("roc_auc", by=0.02),
             tr.gates.no_worse("brier", by=0.002),
@@ -110,10 +117,10 @@ delay = tr.endpoint(
     requests=flights,
     predictions_change_outcomes=False,  # nobody holds a flight because of a forecast
     release=tr.canary(0.5, guard=tr.not_harmed("brier", margin=0.002), deadline="14d"),
-    monitor=tr.monitor(outcome="outcomes.late", outcome_within="36h", drift=tr.when.false_alarms("1/month")),
+    monitor=tr.monitor(outcome="outcomes.late", outcome_within="36h", drift=tr.false_alarms("1/month")),
     retrain=tr.retrain(
         delay_model,
-        when=[tr.when.grown(1.5, dataset=flights), tr.when.calibration(0.05), tr.when.decayed("brier", by=0.01)],
+        when=[tr.when.grown(1.5, dataset=outcomes), tr.when.calibration(by=0.05), tr.when.decayed("brier", by=0.01)],
         at_most_every="21d",
         budget="6/year",
     ),

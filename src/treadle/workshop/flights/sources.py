@@ -31,21 +31,25 @@ def raw_flights() -> pl.DataFrame:
     with zipfile.ZipFile(folder() / "flights.csv.zip") as archive:
         name = next(n for n in archive.namelist() if n.endswith("flights.csv") and not n.startswith("__"))
         table = pl.read_csv(io.BytesIO(archive.read(name)), null_values=["NA", ""], infer_schema_length=20_000)
-    return table.with_columns(
-        scheduled_at=_utc("time_hour") + pl.duration(minutes=pl.col("minute")),
-    ).with_columns(
-        # carrier, number, origin and scheduled minute name a flight; the row number settles the few that share even that
-        flight_id=pl.format(
-            "{}{}-{}-{}",
-            "carrier",
-            "flight",
-            "origin",
-            pl.col("scheduled_at").dt.strftime("%m%dT%H%M"),
+    return (
+        table.with_columns(
+            scheduled_at=_utc("time_hour") + pl.duration(minutes=pl.col("minute")),
         )
-    ).with_columns(
-        flight_id=pl.when(pl.col("flight_id").cum_count().over("flight_id") > 1)
-        .then(pl.format("{}-{}", "flight_id", pl.col("flight_id").cum_count().over("flight_id")))
-        .otherwise("flight_id")
+        .with_columns(
+            # carrier, number, origin and scheduled minute name a flight; the row number settles the few that share even that
+            flight_id=pl.format(
+                "{}{}-{}-{}",
+                "carrier",
+                "flight",
+                "origin",
+                pl.col("scheduled_at").dt.strftime("%m%dT%H%M"),
+            )
+        )
+        .with_columns(
+            flight_id=pl.when(pl.col("flight_id").cum_count().over("flight_id") > 1)
+            .then(pl.format("{}-{}", "flight_id", pl.col("flight_id").cum_count().over("flight_id")))
+            .otherwise("flight_id")
+        )
     )
 
 
