@@ -45,7 +45,7 @@ class Access:
         Raises:
             TreadleError: `unauthenticated` for anything that is not a live token, in the same words whatever is wrong with it.
         """
-        matched = _TOKEN.match(token)
+        matched = _TOKEN.fullmatch(token)
         if matched:
             with self._database.read() as connection:
                 known = queries.find_token(connection, matched[1])
@@ -130,7 +130,7 @@ def create(tx: Connection, actor: Actor) -> bool:
     Raises:
         TreadleError: `conflict` where the id is somebody else's, `bad_request` for an id or kind that is none.
     """
-    if not _ID.match(actor.actor_id) or actor.actor_id == "system":
+    if not _ID.fullmatch(actor.actor_id) or actor.actor_id == "system":
         raise TreadleError(
             f"{actor.actor_id[:80]!r} cannot be an actor's id.",
             remedy="Use letters, digits and '@._-', beginning with a letter or digit; 'system' is taken.",
@@ -162,7 +162,7 @@ def issue(tx: Connection, actor_id: str, token_id: str) -> str:
         TreadleError: `not_found` for an unknown actor, `conflict` for a token id of another actor.
     """
     _actor(tx, actor_id)
-    if not _ID.match(token_id):
+    if not _ID.fullmatch(token_id):
         raise TreadleError(f"{token_id[:80]!r} cannot be a token's id.", remedy="Use letters, digits and '@._-': new_id('tok')")
     known = queries.token_owner(tx, token_id)
     if known is not None:

@@ -22,7 +22,7 @@ from treadle.records.errors import TreadleError
 from treadle.store.db import Connection, Database
 from treadle.store.queries import events as queries
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Unchanged(Struct, frozen=True):
@@ -66,7 +66,7 @@ class Dispatcher:
             TreadleError: `denied`, or whatever the operation itself raises.
         """
         operation, method = self._find(type(request))
-        check_names(request)
+        check_names(request, reads=operation.writes is None)
         check_allowed(operation, request, actor)
         call = Call(actor=actor, event_time=utc(event_time or self.clock.now()), idempotency_key=idempotency_key)
         if operation.writes is None:
@@ -143,11 +143,14 @@ def check_allowed(operation: Operation, request: Any, actor: Actor) -> None:
         )
 
 
-def check_names(request: Any) -> None:
-    """Raises `bad_request` where the request's project or environment is no name: they become keys and folder names."""
-    for field in ("project", "environment"):
+def check_names(request: Any, *, reads: bool = True) -> None:
+    """Raises `bad_request` where the request's project or environment is no name: they become keys and folder names.
+
+    A read may ask for `*`, every project; an environment may be left empty where it has no meaning.
+    """
+    for field, exempt in (("project", "*" if reads else None), ("environment", "")):
         name = getattr(request, field, None)
-        if name and not _NAME.match(name) and name != "*":
+        if name is not None and name != exempt and not _NAME.fullmatch(name):
             raise TreadleError(
                 f"{name[:80]!r} is no name for a{'n' if field == 'environment' else ''} {field}.",
                 remedy="Use letters, digits, '.', '_' and '-', at most 100, beginning with a letter or digit.",
