@@ -55,7 +55,7 @@ def path(values: Iterable[float], *, bets: Sequence[float] = BETS) -> list[float
     """Natural logarithm of the e-process after each value; its null is "centred at or below zero".
 
     >>> [round(v, 2) for v in path([1.0, 1.0, 1.0])]
-    [0.48, 0.99, 1.51]
+    [0.48, 0.96, 1.46]
     """
     logs = [0.0] * len(bets)
     squares = 0.0

@@ -55,11 +55,15 @@ class ReleaseHome:
         self.blobs = LocalBlobs(self.layout.blobs)
         self.registry = Registry(database, self.blobs)
         self.releases = Releases(database, Publisher(database, self.layout, self.blobs))
-        self.data = DataService(database, self.layout, self.blobs)
+        self.data = DataService(database, self.layout, self.blobs, self._dispatch)
         self.monitoring = Monitoring(database, self.layout, self.blobs, self.data)
         self.endpoint = endpoint or Endpoint(name=ENDPOINT, model=MODEL, unit="id", monitor=MONITOR)
         self.apply(self.endpoint)
         self._writer: SegmentWriter | None = None
+
+    def _dispatch(self, request: Any, *, actor: Actor, event_time: dt.datetime, **_: Any) -> Any:
+        call = Call(actor=actor, event_time=event_time)
+        return plain(self.database.write(lambda tx: self.data.add_version(tx, request, call)))
 
     def apply(self, *endpoints: Endpoint) -> None:
         """Make these the endpoints of the project."""
