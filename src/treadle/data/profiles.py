@@ -35,7 +35,7 @@ def _column(series: pl.Series, column: Column) -> ColumnProfile:
     if column.dtype in ("string", "bool"):
         counts = present.cast(pl.String).value_counts(name="n").sort(["n", column.name], descending=[True, False]).head(TOP)
         top = tuple((str(value), int(n)) for value, n in counts.iter_rows())
-        ends = {"minimum": str(present.min()), "maximum": str(present.max())} if column.dtype == "string" else {}
+        ends: dict[str, Any] = {"minimum": str(present.min()), "maximum": str(present.max())} if column.dtype == "string" else {}
         return ColumnProfile(**facts, **ends, top=top)
     if column.dtype in ("datetime", "date"):
         return ColumnProfile(**facts, minimum=str(present.min()), maximum=str(present.max()))

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from blake3 import blake3
 
 from treadle.data import files, profiles, schema
 from treadle.data.tables import ROW, Tables
@@ -290,12 +291,17 @@ class DataService:
 
 def content_digest(frame: pl.DataFrame) -> str:
     """A digest of what a frame says: its names, dtypes and values, whatever its chunks or what stands under its nulls."""
-    zero = {pl.String: "", pl.Boolean: False}
-    plain = [pl.col(n).to_physical().fill_null(zero.get(d.base_type(), 0)) for n, d in frame.schema.items()]
-    nulls = [pl.col(n).is_null().alias(f"null:{n}") for n in frame.columns if frame.get_column(n).null_count()]
-    values = frame.with_columns(*plain, *nulls).rechunk()
-    content = values.write_ipc_stream(None, compression="uncompressed", compat_level=pl.CompatLevel.oldest()).getvalue()
-    return digest(f"{dict(frame.schema)}".encode() + content)
+    hasher = blake3(repr([(name, str(dtype)) for name, dtype in frame.schema.items()]).encode())
+    for series in frame.iter_columns():
+        hasher.update(series.is_null().to_numpy().tobytes())
+        if series.dtype == pl.String:
+            text = series.fill_null("")
+            hasher.update(text.str.len_bytes().to_numpy().tobytes())
+            hasher.update((text.str.join("").item() or "").encode())
+        else:
+            physical = series.to_physical()
+            hasher.update(physical.fill_null(False if physical.dtype == pl.Boolean else 0).to_numpy().tobytes())
+    return hasher.hexdigest()
 
 
 def _columns(definition: Dataset, last: DatasetVersion | None) -> tuple[Column, ...]:
