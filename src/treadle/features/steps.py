@@ -11,6 +11,7 @@ from treadle.data.splits import newest_by_key
 from treadle.data.steps import pin
 from treadle.features.declare import AnyView, view_of
 from treadle.features.join import Source, join_features
+from treadle.online.windows import columns_of
 from treadle.pipelines import context, step, value
 from treadle.records.clock import utc
 from treadle.records.definitions import Dataset, FeatureView
@@ -46,7 +47,7 @@ def training_set(
     """
     views = tuple(view_of(v) for v in features)
     outcome = label[0] if isinstance(label, tuple) else None
-    known = {d.name: d for d in (dataset, *([outcome] if outcome else []), *sources, *_declared())}
+    known = {d.name: d for d in (*_declared(), *sources, *([outcome] if outcome else []), dataset)}
     needed = {dataset.name, *([outcome.name] if outcome else []), *(v.source for v in views)}
     for name in sorted(needed):
         if name not in known:
@@ -81,8 +82,11 @@ def build(
     """The work of `training_set`, from pinned versions."""
     run = context.current()
     data = run.resource("data")
-    frames = {p["dataset"]: data.read(run.project, p["dataset"], p["number"]).collect() for p in pins}
     times = {d.name: d.time or "" for d in sources}
+    outcome = None if isinstance(label, str) else label[0].name
+    wanted = {name: _wanted(name, features, times[name], (*dataset.key, label[1]) if name == outcome else ()) for name in times}
+    wanted[dataset.name] = None  # the examples: every column is kept
+    frames = {p["dataset"]: data.read(run.project, p["dataset"], p["number"], wanted[p["dataset"]]).collect() for p in pins}
     rows = labelled(
         frames[dataset.name],
         time=times[dataset.name],
@@ -126,6 +130,14 @@ def labelled(
         until: the moment of knowledge.
         since: the oldest time.
     """
+    holder = rows if outcomes is None else outcomes.frame
+    if label not in holder.columns:
+        raise TreadleError(
+            f"The label {label!r} is no column of the {'rows' if outcomes is None else 'outcomes'}.",
+            remedy=f"Name one of {', '.join(holder.columns)}, or label=(outcome dataset, column).",
+            code="bad_data",
+            details={"column": label},
+        )
     chosen = rows.filter(pl.col(time) < pl.lit(until), *([pl.col(time) >= pl.lit(since)] if since else []))
     chosen = newest_by_key(chosen, list(key), time)
     if outcomes is not None:
@@ -134,6 +146,15 @@ def labelled(
         chosen = chosen.drop(label, strict=False).join(told, on=list(key), how="inner", maintain_order="left")
     chosen = chosen.filter(pl.col(label).is_not_null())
     return chosen.select(time, pl.exclude(time)).sort(time, *key, maintain_order=True)
+
+
+def _wanted(name: str, views: Sequence[FeatureView], time: str, also: Iterable[str]) -> list[str] | None:
+    """The columns of a source that its views need; None for all of them, where a transform may ask for any."""
+    mine = [view for view in views if view.source == name]
+    if any(view.transform for view in mine):
+        return None
+    named = [column for view in mine for column in (*view.entity, *columns_of(view), *view.columns)]
+    return list(dict.fromkeys([time, *also, *named]))
 
 
 def _declared() -> tuple[Dataset, ...]:

@@ -38,7 +38,11 @@ def data(database, tmp_path):
 def rows(first: int, count: int, **more) -> pl.DataFrame:
     start = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
     return pl.DataFrame(
-        {"id": range(first, first + count), "at": [start + dt.timedelta(hours=i) for i in range(first, first + count)], "origin": ["JFK"] * count}
+        {
+            "id": range(first, first + count),
+            "at": [start + dt.timedelta(hours=i) for i in range(first, first + count)],
+            "origin": ["JFK"] * count,
+        }
     ).with_columns(**more)
 
 

@@ -33,7 +33,11 @@ questions = st.lists(st.tuples(keys, times), min_size=1, max_size=15)
 windows = st.fixed_dictionaries(
     {
         f"{column}_{aggregate}": st.builds(
-            Window, column=st.just(column), aggregate=st.just(aggregate), over_s=st.sampled_from([60, 90, 600, 3600]), hop_s=st.sampled_from([1, 60, 7])
+            Window,
+            column=st.just(column),
+            aggregate=st.just(aggregate),
+            over_s=st.sampled_from([60, 90, 600, 3600]),
+            hop_s=st.sampled_from([1, 60, 7]),
         )
         for column in ("flag", "whole", "real")
         for aggregate in ("mean", "sum", "count")

@@ -32,6 +32,13 @@ def push_late(path, tail: str, count: int) -> None:
             store.push_events(LATE, [(tail,)], [T0 + i * S], {"late": [i % 2 == 0]})
 
 
+def push_and_stop(store: SqliteOnline) -> None:
+    with store.batch():
+        assert store.mark("outcomes", 1)
+        store.push_events(LATE, [("N1",)], [T0], {"late": [True]})
+        raise RuntimeError("the process stops here")
+
+
 def test_before_there_is_a_file_everything_is_missing(path):
     reader = OnlineReader(path, [LATE, SEATS])
     assert reader.read("late", [("N1",)], [T0]) == {"late.m": [None]}
@@ -96,10 +103,8 @@ def test_a_file_that_is_no_store_is_said_to_be_one(path):
 
 def test_marks_share_the_batch_of_their_rows(path):
     with SqliteOnline(path) as store:
-        with pytest.raises(RuntimeError), store.batch():
-            assert store.mark("outcomes", 1)
-            store.push_events(LATE, [("N1",)], [T0], {"late": [True]})
-            raise RuntimeError("the process stops here")
+        with pytest.raises(RuntimeError):
+            push_and_stop(store)
         assert store.marked("outcomes") == 0
         with store.batch():
             assert store.mark("outcomes", 1)
@@ -115,7 +120,9 @@ def test_what_is_forgotten_gives_null_and_the_rest_stays_exact(path):
     reader = OnlineReader(path, [LATE, SEATS])
     with SqliteOnline(path) as store:
         store.push_events(LATE, [("N1",)] * 200, [T0 + i * 60 * S for i in range(200)], {"late": [i % 3 == 0 for i in range(200)]})
-        store.push_values(SEATS, [("N1",), ("N1",), ("N2",)], [T0, T0 + 1, T0], {"seats": [1, 2, 3], "maker": [None] * 3, "old": [None] * 3})
+        store.push_values(
+            SEATS, [("N1",), ("N1",), ("N2",)], [T0, T0 + 1, T0], {"seats": [1, 2, 3], "maker": [None] * 3, "old": [None] * 3}
+        )
         moments = [T0 + m * 60 * S for m in (150, 199)]
         exact = reader.read("late", [("N1",)] * 2, moments)
         now = T0 + 140 * 60 * S

@@ -110,7 +110,7 @@ def test_duplicates_are_noted_and_checks_of_the_project_count():
     assert verdict.decision == "halt"
     assert [(f.check, f.effect, f.rows) for f in verdict.findings] == [("too_far", "halt", 10), ("odd", "note", 5)]
     assert validate(checked, rows(10, 1, distance=pl.lit(10.0)), checks=functions).decision == "go"
-    with pytest.raises(TreadleError, match="Return one boolean|gave 1 values"):
+    with pytest.raises(TreadleError, match="gave 1 values"):
         validate(checked, rows(10, 1), checks={"too_far": lambda f: [True], "odd": odd})
 
 

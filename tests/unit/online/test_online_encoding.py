@@ -108,7 +108,9 @@ def test_a_null_where_none_is_allowed():
 def test_signature_of_training_rows():
     late = Window(column="late", aggregate="mean", over_s=3600, hop_s=60)
     view = FeatureView(name="by_origin", entity=("origin",), source="outcomes", windows={"late_1h": late})
-    frame = pl.DataFrame({"origin": ["JFK", "EWR", None], "carrier": ["UA", "AA", "UA"], "by_origin.late_1h": [0.5, None, 1.0], "n": [1, 2, 3]})
+    frame = pl.DataFrame(
+        {"origin": ["JFK", "EWR", None], "carrier": ["UA", "AA", "UA"], "by_origin.late_1h": [0.5, None, 1.0], "n": [1, 2, 3]}
+    )
     made = signature_of(frame, ["carrier", "n", "by_origin.late_1h"], views=[view], unknown={"carrier": "other"})
     assert [(c.name, c.dtype, c.origin, c.unknown) for c in made.inputs] == [
         ("carrier", "string", "request", "other"),
