@@ -7,6 +7,7 @@ that needs them, because a gateway that serves an ONNX export must not pay a sec
 """
 
 import os
+import zipfile
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -20,8 +21,8 @@ Scores = NDArray[np.float64]
 
 #: From this many rows on, LightGBM predicts with two threads: below, waking a thread costs more than it saves.
 _THREADED_ROWS = 2000
-#: Types beyond skops' own list that building a model may use: plain descriptions that run no code.
-_HARMLESS = ("numpy.dtype",)
+#: Types beyond skops' own list that building a model may use: plain holders of data that run no code.
+_HARMLESS = ("numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
 
 
 class Predictor(Protocol):
@@ -98,7 +99,7 @@ class SklearnPredictor:
                     details={"types": foreign},
                 )
             self.estimator: Any = skops.io.loads(content, trusted=[*trust, *_HARMLESS])
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise _unreadable("scikit-learn (skops)", error) from error
 
     def predict(self, matrix: Matrix) -> Scores:

@@ -5,7 +5,8 @@ the other branch: predictions are then wrong by tenths, on few rows, silently. (
 model of 80 trees: 389 of 1,964 differed, by up to 0.26.) ONNX's operator for tree ensembles takes float64 since `ai.onnx.ml` 5, so this
 module writes that operator from LightGBM's own dump: the same comparisons on the same numbers, hence the same leaves.
 
-A split on categories becomes one set-membership node. Missing values follow LightGBM's three rules.
+A split on categories becomes one set-membership node. Missing values follow LightGBM's three rules. Where the two could still part is
+outside any data: LightGBM reads a number nearer to 0 than 1e-35 as 0, and one beyond 1e300 as 1e300.
 """
 
 from typing import Any
@@ -17,6 +18,7 @@ from treadle.records.errors import TreadleError
 
 _LEQ, _MEMBER = 0, 6
 _SUM = 1
+_TINY, _HUGE = 1e-34, 1e299
 
 
 class _Table(Struct):
@@ -101,13 +103,14 @@ def to_onnx(booster: Any, inputs: int) -> bytes:
 
 
 def thresholds(booster: Any) -> list[tuple[int, float]]:
-    """(input, threshold) of every numeric split: where two evaluations of one tree could part."""
+    """(input, threshold) of every numeric split: where two evaluations of one tree could part. Those that stand for zero or infinity
+    (see above) are left out."""
     found: set[tuple[int, float]] = set()
     waiting = [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
     while waiting:
         node = waiting.pop()
         if "split_feature" in node:
-            if node["decision_type"] == "<=":
+            if node["decision_type"] == "<=" and _TINY < abs(node["threshold"]) < _HUGE:
                 found.add((node["split_feature"], node["threshold"]))
             waiting += [node["left_child"], node["right_child"]]
     return sorted(found)

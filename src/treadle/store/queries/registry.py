@@ -4,12 +4,13 @@ import datetime as dt
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, select, update
 
 from treadle.records.definitions import Project
 from treadle.records.models import Approval, GateResult, ModelVersion
 from treadle.records.states import ApprovalState, VersionState
 from treadle.store import tables as t
+from treadle.store.upsert import insert_new
 
 _m = t.model_versions.c
 _a = t.aliases.c
@@ -26,14 +27,12 @@ _names = (
 
 
 def insert_version(tx: Connection, row: dict[str, Any]) -> None:
-    """A new version."""
-    tx.execute(insert(t.model_versions), row)
+    """A new version. `insert_new`, because PostgreSQL then meets a number that was taken meanwhile by running the write again."""
+    insert_new(tx, t.model_versions, row)
 
 
 def last_number(tx: Connection, project: str, model: str) -> int:
-    """The highest number of a model, 0 where it has no version. On PostgreSQL, concurrent registrations of a model wait here."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"model/{project}/{model}"))))
+    """The highest number of a model, 0 where it has no version."""
     return tx.execute(select(func.coalesce(func.max(_m.number), 0)).where(_m.project == project, _m.model == model)).scalar_one()
 
 
@@ -76,7 +75,7 @@ def put_alias(tx: Connection, project: str, model: str, alias: str, number: int 
         tx.execute(delete(t.aliases).where(mine))
     elif not tx.execute(update(t.aliases).where(mine).values(number=number, recorded_time=now)).rowcount:
         row = {"project": project, "model": model, "alias": alias, "number": number, "recorded_time": now}
-        tx.execute(insert(t.aliases), row)
+        insert_new(tx, t.aliases, row)
 
 
 def newest_alias(tx: Connection, project: str, model: str, alias: str) -> ModelVersion | None:
@@ -88,7 +87,7 @@ def newest_alias(tx: Connection, project: str, model: str, alias: str) -> ModelV
 
 def insert_approval(tx: Connection, row: dict[str, Any]) -> None:
     """A new question."""
-    tx.execute(insert(t.approvals), row)
+    insert_new(tx, t.approvals, row)
 
 
 def find_approval(tx: Connection, project: str, approval_id: str) -> Approval | None:
@@ -131,10 +130,11 @@ def applied_environments(tx: Connection, project: str) -> dict[str, Project]:
 
 
 def datasets_of_run(tx: Connection, project: str, run_id: str) -> list[str]:
-    """Digests of the dataset versions that a run has read, by its edges."""
+    """Digests of the dataset versions that a run has read, by its edges; those it only compared with are left out."""
     e, v = t.edges.c, t.versions.c
     on = and_(v.project == e.project, v.digest == e.parent)
-    query = select(e.parent).join_from(t.edges, t.versions, on).where(e.project == project, v.kind == "dataset", e.child == run_id)
+    mine = and_(e.project == project, e.child == run_id, e.role != "reference", v.kind == "dataset")
+    query = select(e.parent).join_from(t.edges, t.versions, on).where(mine)
     return sorted(tx.execute(query.distinct()).scalars())
 
 
