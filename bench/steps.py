@@ -28,6 +28,7 @@ from treadle.records.ids import new_id
 from treadle.store import migrate
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database
+from treadle.store.queries import ledger as runs
 from treadle.store.queries import workshop
 
 PROJECT = "bench"
@@ -116,8 +117,9 @@ class Home:
         worker = Worker(self.database, self.blobs, load_body=lambda run: pipeline)
         took = timed(lambda: worker.run_due(dt.datetime.now(dt.UTC)))
         with self.database.read() as connection:
-            state = Pipelines(self.database)._run(connection, PROJECT, run_id).state
-        assert state == "finished", state
+            run = runs.get_run(connection, PROJECT, run_id)
+        assert run is not None
+        assert run.state == "finished", run.error
         return took
 
 

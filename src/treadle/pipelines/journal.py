@@ -75,6 +75,7 @@ class Recorder:
         self._counter = 0
         self._rows: dict[str, dict[str, Any]] = {}
         self._cached: list[dict[str, Any]] = []
+        self._own: dict[str, Saved] = {}  # results of this run by key: they may still wait to be committed
         self._lines: list[dict[str, Any]] = []
         self._since: float | None = None
         with database.read() as connection:
@@ -184,6 +185,8 @@ class Recorder:
     def _look_up(self, step: Any, key: str, components: Mapping[str, str]) -> tuple[Saved | None, str]:
         """A kept result, or None; and why."""
         project = self.run.project
+        if key in self._own:
+            return self._own[key], "cached: same code, inputs, parameters and packages as before in this run"
         with self.database.read() as connection:
             row = queries.find_cached(connection, project, key)
             earlier = [] if row is not None else queries.recent_cached(connection, project, step.name, _COMPARED)
@@ -223,6 +226,8 @@ class Recorder:
 
     def _finished(self, row: dict[str, Any], saved: Saved, result: Any, began: float, *, keep: bool) -> Handle[Any]:
         finished = {**row, "state": str(StepState.finished), "ended": self._after(row, began), "error": None, **_output(saved)}
+        if keep:
+            self._own[row["cache_key"]] = saved
         self._keep(finished, kept=self._entry(finished) if keep else None)
         self.path = ""
         return self.artifacts.handle(saved, row["path"], value=result)
