@@ -5,6 +5,7 @@ Only until the first release; from then on 0001 is frozen, and a change of `tabl
 
 import subprocess
 import sys
+from typing import Literal
 
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.migration import MigrationContext
@@ -35,14 +36,15 @@ def source() -> str:
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"render_item": _plain, "sqlalchemy_module_prefix": "sa."})
-        script = produce_migrations(context, metadata)
-        body = render_python_code(script.upgrade_ops, render_item=_plain)
+        found = produce_migrations(context, metadata).upgrade_ops
+        assert found is not None
+        body = render_python_code(found, render_item=_plain)
     engine.dispose()
     lines = [line for line in body.splitlines() if not line.strip().startswith("#")]
     return _HEAD + "".join(f"    {line.strip()}\n" for line in lines)
 
 
-def _plain(kind: str, item: object, _context: object) -> str | bool:
+def _plain(kind: str, item: object, _context: object) -> str | Literal[False]:
     """Types of our own as what they are in the database: a migration must not change its meaning with the code."""
     if kind == "type" and isinstance(item, Time):
         return "sa.BigInteger()"
