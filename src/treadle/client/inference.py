@@ -6,6 +6,7 @@ come in order), which hides the round trip of a caller that has more than one to
 """
 
 import datetime as dt
+import select
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -99,6 +100,8 @@ class InferenceClient:
         content = _encode(body)
         head = self._heads.get(endpoint) or self._head(endpoint)
         request = b"%b%d\r\n\r\n%b" % (head, len(content), content)
+        if not self._under_way and self._ended():
+            self.close()
         fresh = self._socket is None
         connection = self._socket or self._connect()
         try:
@@ -169,6 +172,10 @@ class InferenceClient:
             self.close()
             self._under_way = under_way
         return status, buffer[start : start + size]
+
+    def _ended(self) -> bool:
+        """Whether the gateway has closed the kept connection meanwhile: an idle connection has nothing to read but its end."""
+        return self._socket is not None and bool(select.select([self._socket], [], [], 0)[0])
 
     def _more(self, connection: socket.socket) -> bytes:
         chunk = connection.recv(1 << 18)

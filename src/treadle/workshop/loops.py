@@ -76,7 +76,7 @@ class Loop:
             workshop.blobs,
             workshop.dispatch,
             name=name,
-            resources=self._resources,
+            resources=self.resources,
             load_body=self.load_body,
             clock=workshop.clock,
         )
@@ -87,8 +87,9 @@ class Loop:
         for project, environment, definitions in self._applied():
             self._environment(project, environment, definitions, now, turned)
         self.seal()
-        for project, environment, _ in self._applied():
-            turned.triggered += self.triggers.evaluate(project, environment, now)
+        for project, environment, definitions in self._applied():
+            if not leads(definitions, environment):
+                turned.triggered += self.triggers.evaluate(project, environment, now)
         turned.executed = self.worker.run_due(now)
         if turned.executed:
             for project, environment, definitions in self._applied():
@@ -133,7 +134,7 @@ class Loop:
             release = self._start(project, environment, endpoint, version, now)
             turned.started.append(release)
             turned.releases += self._settle(project, environment, now)
-            if any(e.after == environment for e in definitions.environments):
+            if leads(definitions, environment):
                 self._smoke(project, environment, endpoint, version, now)
 
     def _to_release(self, project: str, environment: str, endpoint: Endpoint, now: dt.datetime) -> ModelVersion | None:
@@ -165,7 +166,7 @@ class Loop:
 
     def _start(self, project: str, environment: str, endpoint: Endpoint, version: ModelVersion, now: dt.datetime) -> Release:
         # Canaries need outcomes; an environment that only leads to another has none and switches at once.
-        leads = any(e.after == environment for e in self._definitions(project, environment).environments)
+        direct = leads(self._definitions(project, environment), environment)
         return self.workshop.dispatch(
             StartRelease(
                 project=project,
@@ -173,7 +174,7 @@ class Loop:
                 release_id="rel_" + digest_of([project, environment, endpoint.name, version.number])[:26],
                 endpoint=endpoint.name,
                 version=version.number,
-                strategy=None if leads else endpoint.release,
+                strategy=None if direct else endpoint.release,
             ),
             actor=SYSTEM,
             event_time=now,
@@ -233,7 +234,8 @@ class Loop:
             self._loaded = {code: load(unpack_code(self.workshop.blobs, code, self.workshop.layout.code(code)))}
         return self._loaded[code]
 
-    def _resources(self, run: Run) -> dict[str, Any]:
+    def resources(self, run: Run) -> dict[str, Any]:
+        """The services that a run's steps find in their context."""
         shop = self.workshop
         return {
             "project": self._pinned(run),
@@ -265,3 +267,8 @@ class Loop:
         if found is None:
             raise TreadleError(f"{project} is not applied to {environment}.", remedy=f"treadle apply --env {environment}", code="not_found")
         return found
+
+
+def leads(definitions: Project, environment: str) -> bool:
+    """Whether versions go on from here to another environment: then its traffic is for trying, and starts no trainings and no canaries."""
+    return any(e.after == environment for e in definitions.environments)

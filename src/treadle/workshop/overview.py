@@ -135,7 +135,9 @@ def _gather(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call, 
         endpoint=endpoint,
         dataset=dataset,
         runs=rooms.ledger.list_runs(tx, ledger_ops.ListRuns(project=project, limit=20), call).items,
-        versions=rooms.registry.list_versions(tx, registry_ops.ListModelVersions(project=project, model=endpoint.model, limit=50), call).items,
+        versions=rooms.registry.list_versions(
+            tx, registry_ops.ListModelVersions(project=project, model=endpoint.model, limit=50), call
+        ).items,
         releases=releases,
         windows=rooms.monitoring.list_windows(
             tx,

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from treadle.pipelines.code import code_digest, snapshot_code
 from treadle.pipelines.environment import lock
+from treadle.pipelines.triggers import triggers_of
 from treadle.plugins.storage import BlobStore
 from treadle.records.definitions import KINDS, Definition, Entry, Project, kind_of
 from treadle.records.digests import canonical
@@ -83,10 +84,6 @@ def collect(root: Path, name: str, module: ModuleType) -> LoadedProject:
             functions[definition.name] = value
         elif kind == "feature_view" and callable(value):
             transforms[definition.name] = value
-    for endpoint in found["endpoint"].values():
-        trigger = endpoint.retrain  # type: ignore[union-attr]
-        if trigger is not None:
-            found["trigger"].setdefault(trigger.name, trigger)
     fields = {field: tuple(sorted(found[kind].values(), key=lambda d: d.name)) for kind, (field, _) in KINDS.items()}
     definitions = Project(name=name, **fields)  # type: ignore[arg-type]
     _check(definitions, module)
@@ -170,7 +167,7 @@ def _check(project: Project, module: ModuleType) -> None:
     pipelines = {p.name for p in project.pipelines}
     wrong: list[str] = []
     wrong += [f"feature view {v.name!r} reads dataset {v.source!r}" for v in project.feature_views if v.source not in datasets]
-    wrong += [f"trigger {t.name!r} starts pipeline {t.pipeline!r}" for t in project.triggers if t.pipeline not in pipelines]
+    wrong += [f"trigger {t.name!r} starts pipeline {t.pipeline!r}" for t, _ in triggers_of(project) if t.pipeline not in pipelines]
     for endpoint in project.endpoints:
         source = endpoint.monitor.outcome.partition(".")[0]
         if source and source not in datasets:
