@@ -60,7 +60,10 @@ _KINDS: dict[type, tuple[str, Any]] = {
 }
 #: Most requests in one commit: bounds the memory of catching up.
 BATCH = 50_000
-_ATTEMPTS = 5
+#: A commit costs by the number of files there are, so they are merged after so many.
+COMPACT_EVERY = 50
+#: Statistics for skipping files are kept of the first columns only: ids, endpoint and times.
+_SETTINGS = {"delta.checkpointInterval": "50", "delta.dataSkippingNumIndexedCols": "8"}
 
 
 class FoldReport(Struct, frozen=True, kw_only=True):
@@ -85,6 +88,7 @@ class Folder:
         self._types: dict[str, Any] = {}
         self._marks: dict[str, int] = {}
         self._finished: set[str] = set()
+        self._commits = 0
 
     def fold(self) -> FoldReport:
         """Fold everything that is in the log now.
@@ -96,7 +100,7 @@ class Folder:
             return FoldReport(version=self.version())
         with _turn(self._path):
             self._refresh()
-            base = self.version()
+            base, self._commits = self.version(), 0
             frames: list[pl.DataFrame] = []
             requests = rejected = 0
             while True:
@@ -111,6 +115,8 @@ class Folder:
                 rejected += sum(entry.status >= 400 for _, _, entry in entries)
                 if len(entries) < BATCH:
                     break
+            if self._commits and self.version() % COMPACT_EVERY >= COMPACT_EVERY - self._commits:
+                self._compact()
         whole = pl.concat(frames, how="diagonal") if len(frames) > 1 else (frames[0] if frames else None)
         rows = 0 if whole is None else whole.height
         return FoldReport(
@@ -119,7 +125,7 @@ class Folder:
             rejected=rejected,
             version=self.version(),
             base=base,
-            contiguous=self.version() - base == len(frames),
+            contiguous=self.version() - base == self._commits,
             frame=whole,
         )
 
@@ -153,9 +159,13 @@ class Folder:
         """Merge the many small files of a table that is folded often. Older versions stay readable: nothing is vacuumed."""
         with _turn(self._path):
             self._refresh()
-            if self._table is not None:
-                self._table.optimize.compact()
-                self._load()
+            self._compact()
+
+    def _compact(self) -> None:
+        if self._table is not None:
+            before = self._table.version()
+            self._table.optimize.compact()
+            self._commits += self._table.version() > before
 
     def _refresh(self) -> None:
         if self._table is None:
@@ -209,7 +219,7 @@ class Folder:
                 mode="append",
                 schema_mode="merge",
                 commit_properties=CommitProperties(app_transactions=marks, max_commit_retries=200),
-                configuration=None if self._table else {"delta.checkpointInterval": "50"},
+                configuration=None if self._table else _SETTINGS,
             )
         except CommitFailedError:
             before = dict(self._marks)
@@ -224,6 +234,7 @@ class Folder:
             self._table.update_incremental()
         self._marks.update(reached)
         self._types.update(frame.schema)
+        self._commits += 1
         return True
 
 
