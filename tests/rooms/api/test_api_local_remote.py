@@ -1,0 +1,269 @@
+"""Every operation, asked in process and over HTTP, gives the same answer and the same error.
+
+Two homes live through the same script: one is called directly, the other through a server. What must differ (recorded times, random
+event ids, secrets, hashes over them) is blanked; all the rest is compared. Every write is sent twice, so a retry that changed
+something would show in all that follows.
+"""
+
+import datetime as dt
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import uvicorn
+
+from treadle.api.app import build_app
+from treadle.api.server import bind
+from treadle.client import Client
+from treadle.ledger.sealer import seal
+from treadle.operations import data, ledger, monitoring, operations, pipelines, registry, releases
+from treadle.operations import workshop as whole
+from treadle.records.calls import Role
+from treadle.records.definitions import Column, Dataset, Endpoint, Entry, Environment, Pipeline, Project
+from treadle.records.digests import canonical, digest, digest_of
+from treadle.records.errors import TreadleError
+from treadle.records.ledger import Metric, Reason
+from treadle.records.models import Bundle, Signature
+from treadle.workshop import open_home
+
+T = dt.datetime(2013, 4, 1, 6, tzinfo=dt.UTC)
+P = "flights"
+BLANK = {"recorded_time", "token", "hash", "head_hash", "payload_digest", "unsealed_seconds", "digests", "freed_bytes", "next", "now"}
+
+DEFINITIONS = Project(
+    name=P,
+    datasets=(Dataset(name="flights", time="at", key=("id",), columns=(Column(name="at", dtype="datetime"),)),),
+    pipelines=(Pipeline(name="train", entry=Entry(path="loop:train", code="c0de")),),
+    endpoints=(Endpoint(name="delay", model="delay"),),
+    environments=(Environment(name="dev", four_eyes=False),),
+    code="c0de",
+)
+
+
+def bundle(number: int) -> bytes:
+    return canonical(
+        Bundle(
+            format=1,
+            model="delay",
+            flavor="lightgbm",
+            signature=Signature(inputs=()),
+            views=(),
+            files=(),
+            onnx_equal=None,
+            environment=("python==3.11",),
+            python="3.11",
+            code_digest="c0de",
+            run_id="run_1",
+            project=P,
+            trained_on=("d1",),
+            event_time=T,
+            card={"n": number},
+        )
+    )
+
+
+BUNDLES = [digest(bundle(n)) for n in (1, 2)]
+VERSION = {"delta_version": 1, "rows": 10, "added_rows": 10, "columns": (Column(name="at", dtype="datetime"),), "source": "a.csv"}
+RUN = {"project": P, "run_id": "run_1"}
+ENV = {"project": P, "environment": "dev"}
+
+#: The script, in order. A string is a thing done to the home itself.
+SCRIPT: list[Any] = [
+    whole.ListProjects(),
+    whole.GetApplied(**ENV),
+    whole.GetOverview(**ENV),
+    whole.ApplyProject(**ENV, definitions=DEFINITIONS),
+    whole.ApplyProject(**ENV, definitions=msgspec.structs.replace(DEFINITIONS, code="other"), base="stale"),
+    whole.ApplyProject(project="other", environment="dev", definitions=DEFINITIONS),
+    whole.GetApplied(**ENV),
+    whole.ListProjects(),
+    ledger.WhoAmI(),
+    ledger.CreateActor(actor_id="ann", name="Ann", role=Role.approver),
+    ledger.CreateActor(actor_id="ann", name="Another"),
+    ledger.CreateActor(actor_id="no spaces", name="x"),
+    ledger.ListActors(),
+    ledger.IssueToken(actor_id="ann", token_id="tok_1"),
+    ledger.IssueToken(actor_id="nobody", token_id="tok_2"),
+    ledger.RevokeToken(actor_id="ann", token_id="tok_1"),
+    ledger.RevokeToken(actor_id="ann", token_id="tok_9"),
+    ledger.CreateRun(**RUN, pipeline="train", params={"until": "2013-03-31", "x": [1, None, 2.5]}, reason=Reason(kind="demand", text="ü")),
+    ledger.CreateRun(**RUN, pipeline="another"),
+    ledger.CreateRun(project="no/name", run_id="r"),
+    ledger.LogMetrics(**RUN, metrics=[Metric(key="val/auc", value=0.7, step=s, time=T) for s in range(5)]),
+    ledger.LogMetrics(project=P, run_id="none", metrics=[Metric(key="auc", value=1.0)]),
+    ledger.SetTags(**RUN, tags={"a": "b", "ü": ""}),
+    ledger.SetTags(project=P, run_id="none", tags={}),
+    ledger.RecordArtifact(**RUN, path="plots/roc.svg", digest=BUNDLES[0], size=3, media_type="image/svg+xml"),
+    ledger.RecordArtifact(project=P, run_id="none", path="x", digest="d", size=1),
+    ledger.GetMetric(**RUN, key="val/auc"),
+    ledger.GetMetric(**RUN, key="val/auc", limit=2),
+    ledger.GetMetric(project=P, run_id="none", key="x"),
+    ledger.MoveRun(**RUN, state="running"),
+    ledger.MoveRun(**RUN, state="sideways"),
+    ledger.MoveRun(**RUN, state="finished"),
+    ledger.MoveRun(**RUN, state="running"),
+    ledger.GetRun(**RUN),
+    ledger.GetRun(project=P, run_id="none"),
+    ledger.ListRuns(project=P),
+    ledger.ListRuns(project=P, state="finished", environment="dev", pipeline="train", limit=1),
+    ledger.ListRuns(project=P, page="rubbish"),
+    ledger.EmitEvent(project=P, event_id="evt_mine", type="shop.opened", subject="shop/1", payload={"a": {"b": [1, "ü"]}}),
+    ledger.EmitEvent(project=P, event_id="evt_x", type="treadle.model.approved", subject="model/x/1"),
+    ledger.GetEvent(project=P, event_id="evt_mine"),
+    ledger.GetEvent(project=P, event_id="none"),
+    pipelines.SubmitRun(project=P, pipeline="train", run_id="run_2"),
+    pipelines.SubmitRun(project=P, pipeline="none", run_id="run_3"),
+    pipelines.CancelRun(project=P, run_id="run_2"),
+    pipelines.CancelRun(project=P, run_id="none"),
+    pipelines.ResumeRun(project=P, run_id="run_2"),
+    pipelines.ResumeRun(**RUN),
+    pipelines.ListSteps(**RUN),
+    pipelines.ListSteps(project=P, run_id="none"),
+    pipelines.ReadLog(**RUN),
+    pipelines.ReadLog(project=P, run_id="none"),
+    pipelines.ListTriggers(project=P),
+    pipelines.ListTriggers(project=P, environment="dev"),
+    data.AddDatasetVersion(project=P, dataset="flights", digest="d1", **VERSION),
+    data.AddDatasetVersion(project=P, dataset="flights", digest="d1", **{**VERSION, "rows": 11}),
+    data.AddDatasetVersion(project=P, dataset="flights", digest="d2", parent="d0", **VERSION),
+    data.ListDatasetVersions(project=P, dataset="flights"),
+    data.ListDatasetVersions(project=P, dataset="none"),
+    data.GetDatasetVersion(project=P, dataset="flights", number=0),
+    data.GetDatasetVersion(project=P, dataset="flights", number=7),
+    data.GetDatasetProfile(project=P, dataset="flights", number=1),
+    data.GetDatasetProfile(project=P, dataset="flights", number=7),
+    registry.RegisterVersion(project=P, model="delay", bundle_digest=BUNDLES[0], run_id="run_1", metrics={"auc": 0.7}),
+    registry.RegisterVersion(project=P, model="delay", bundle_digest=BUNDLES[1], run_id="run_1", metrics={"auc": 0.8}),
+    registry.RegisterVersion(project=P, model="delay", bundle_digest="f" * 64, run_id="run_1"),
+    registry.RegisterVersion(project=P, model="other", bundle_digest=BUNDLES[0], run_id="run_1"),
+    registry.ListModelVersions(project=P, model="delay"),
+    registry.ListModelVersions(project=P, model="delay", limit=1),
+    registry.GetModelVersion(project=P, model="delay", number=1),
+    registry.GetModelVersion(project=P, model="delay", number=9),
+    registry.SetAlias(project=P, model="delay", alias="best", number=2),
+    registry.SetAlias(project=P, model="delay", alias="champion", number=2),
+    registry.ResolveAlias(project=P, model="delay", alias="best"),
+    registry.ResolveAlias(project=P, model="delay", alias="none"),
+    registry.RequestApproval(**ENV, approval_id="apr_1", subject="model/delay/1", question="Ship it?"),
+    registry.RequestApproval(**ENV, approval_id="apr_2", subject="model/delay/9", question="Ship it?"),
+    registry.ListApprovals(project=P),
+    registry.DecideApproval(project=P, approval_id="apr_1", grant=True, comment="looked at it"),
+    registry.DecideApproval(project=P, approval_id="apr_1", grant=False),
+    registry.DecideApproval(project=P, approval_id="none", grant=True),
+    registry.GetApproval(project=P, approval_id="apr_1"),
+    registry.GetApproval(project=P, approval_id="none"),
+    registry.ListApprovals(project=P, state=None),
+    registry.MoveVersion(project=P, model="delay", number=2, state="archived", reason="old"),
+    registry.MoveVersion(project=P, model="delay", number=1, state="released"),
+    releases.GetSnapshot(**ENV),
+    releases.StartRelease(**ENV, release_id="rel_1", endpoint="delay", version=1),
+    releases.StartRelease(**ENV, release_id="rel_2", endpoint="delay", version=2),
+    releases.StartRelease(**ENV, release_id="rel_3", endpoint="none", version=1),
+    releases.GetRelease(**ENV, release_id="rel_1"),
+    releases.GetRelease(**ENV, release_id="none"),
+    releases.ListReleases(**ENV),
+    releases.ListReleases(**ENV, endpoint="delay", state="promoted"),
+    releases.GetSnapshot(**ENV),
+    releases.RollbackRelease(**ENV, release_id="none"),
+    releases.RollbackRelease(**ENV, release_id="rel_1", reason="complaints"),
+    monitoring.ListWindows(**ENV, endpoint="delay"),
+    monitoring.ListWindows(**ENV, endpoint="delay", start=T, end=T + dt.timedelta(days=1)),
+    monitoring.ListAlarms(**ENV),
+    monitoring.ListAlarms(**ENV, endpoint="delay", state="open"),
+    whole.GetOverview(**ENV, endpoint="none"),
+    whole.WhyPrediction(project=P, prediction_id="none-0-0"),
+    ledger.GetLineage(project=P, digest=BUNDLES[0], direction="both"),
+    ledger.GetLineage(project=P, digest=BUNDLES[0], direction="sideways"),
+    ledger.GetLineage(project=P, digest="none"),
+    ledger.ErasePayload(project=P, event_id="evt_mine", reason="asked"),
+    ledger.ErasePayload(project=P, event_id="none", reason="asked"),
+    ledger.GetEvent(project=P, event_id="evt_mine"),
+    "seal",
+    ledger.ListEvents(project=P),
+    ledger.ListEvents(project=P, type="treadle.run.*", newest=True, limit=3),
+    ledger.ListEvents(project=P, page="rubbish"),
+    ledger.VerifyAudit(),
+    ledger.CollectGarbage(dry_run=True, min_age_s=0),
+    whole.GetOverview(**ENV),
+]
+
+
+def outcome(call: Any, request: Any) -> Any:
+    """An answer or an error as plain values, with what cannot be equal blanked."""
+    try:
+        return blanked(msgspec.to_builtins(call(request, event_time=T)))
+    except TreadleError as error:
+        return {"refused": blanked(msgspec.to_builtins(error.body()))}
+
+
+def blanked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            k: ("…" if k in BLANK else "evt" if k == "event_id" and str(v).startswith("evt_0") else blanked(v)) for k, v in value.items()
+        }
+    if isinstance(value, list):
+        return [blanked(v) for v in value]
+    return value
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, Any, Any]]:
+    monkeypatch = pytest.MonkeyPatch()
+    root: Path = tmp_path_factory.mktemp("homes")
+    monkeypatch.setenv("TREADLE_HEADS", str(root / "heads.jsonl"))
+    monkeypatch.delenv("TREADLE_TOKEN", raising=False)
+    found: list[tuple[Any, Any, Any]] = []
+    with open_home(root / "local") as local, open_home(root / "remote") as remote:
+        for home in (local, remote):
+            for number in (1, 2):
+                home.blobs.put(bundle(number))
+        app = build_app(remote.dispatch, authenticate=remote.access.authenticate, nobody=remote.actor)
+        listener = bind("127.0.0.1", 0)
+        server = uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False))
+        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+        thread.start()
+        while not server.started:
+            time.sleep(0.005)
+        client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        try:
+            for request in SCRIPT:
+                if request == "seal":
+                    seal(local.database)
+                    seal(remote.database)
+                    continue
+                for _ in range(1 if operations()[type(request)].writes is None else 2):
+                    found.append((request, outcome(local.call, request), outcome(client.call, request)))
+        finally:
+            client.close()
+            server.should_exit = True
+            thread.join()
+            listener.close()
+    monkeypatch.undo()
+    return found
+
+
+def test_the_script_asks_every_operation() -> None:
+    assert {type(r) for r in SCRIPT if r != "seal"} == set(operations())
+
+
+@pytest.mark.parametrize("request_type", list(operations()), ids=lambda t: t.__name__)
+def test_local_and_remote_answer_alike(outcomes: list[tuple[Any, Any, Any]], request_type: type) -> None:
+    asked = [(request, here, there) for request, here, there in outcomes if type(request) is request_type]
+    assert asked
+    for request, here, there in asked:
+        assert there == here, request
+
+
+def test_the_script_sees_answers_and_errors(outcomes: list[tuple[Any, Any, Any]]) -> None:
+    answered = {type(r) for r, here, _ in outcomes if not (isinstance(here, dict) and "refused" in here)}
+    failed = [here["refused"]["code"] for _, here, _ in outcomes if isinstance(here, dict) and "refused" in here]
+    assert set(operations()) - answered <= {data.GetDatasetProfile, whole.WhyPrediction}
+    assert "internal" not in failed
+    assert {"not_found", "conflict", "bad_request"} <= set(failed)
+
+
+def test_what_is_digested_is_the_same_on_both_sides() -> None:
+    assert digest_of(DEFINITIONS) == digest_of(msgspec.json.decode(msgspec.json.encode(DEFINITIONS), type=Project))
