@@ -21,6 +21,8 @@ from treadle.records.definitions import FeatureView
 from treadle.records.errors import TreadleError
 from treadle.records.models import Fitted, Signature
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see packaging.flavors: threads that spin starve each other
+
 #: LightGBM's settings where the caller says nothing else.
 DEFAULTS: dict[str, Any] = {"objective": "binary", "n_estimators": 80, "num_leaves": 31, "learning_rate": 0.1}
 #: What makes it deterministic; these are not open to the caller.
@@ -51,14 +53,11 @@ def fit_lightgbm(
         seed: of bagging, column sampling and all else that is drawn.
         unknown: rule per string column for categories not seen here: `reject`, `null` or `other`.
         views: feature views that serve some of the features online.
-        time: the column whose newest value is recorded as the model's event time.
+        time: the column whose newest value is recorded as the model's event time; the first datetime column where None.
 
     Raises:
         TreadleError: `bad_data` for no rows, a missing label, a label of one class; `bad_request` for a parameter that is not LightGBM's.
     """
-    # Threads that wait for each other spin by default; on a machine that is busy with other things that made 0.05 s into 3 s. Read when
-    # the library is loaded, hence before the import.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import lightgbm  # noqa: PLC0415  (1.2 s of CPU with scikit-learn behind it)
 
     settings = {**DEFAULTS, **(params or {}), **FIXED, "seed": seed}
@@ -261,7 +260,8 @@ def sample(frame: pl.DataFrame, features: Sequence[str]) -> bytes:
 
 
 def newest(frame: pl.DataFrame, time: str | None) -> dt.datetime | None:
-    """The newest value of a time column, UTC."""
+    """The newest value of a time column, UTC; of the first datetime column where `time` is None. None where there is none."""
+    time = time or next((name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)), None)
     if time is None or time not in frame.columns:
         return None
     value = frame[time].max()

@@ -287,6 +287,10 @@ class Machine(RuleBasedStateMachine):
         self.passed: dict[int, bool] = {}
         self.granted: set[int] = set()
 
+    @staticmethod
+    def expected(error):
+        assert error.code == "conflict"
+
     def teardown(self):
         if hasattr(self, "database"):
             self.database.close()
@@ -296,7 +300,7 @@ class Machine(RuleBasedStateMachine):
         try:
             version = self.house.register(f"run_{run}", gates=PASSED if passed else FAILED)
         except TreadleError as error:
-            assert error.code == "conflict"
+            self.expected(error)
             return
         assert self.passed.setdefault(version.number, passed) == passed
         assert sorted(self.passed) == [*range(1, len(self.passed) + 1)]
@@ -309,7 +313,7 @@ class Machine(RuleBasedStateMachine):
             asked = self.house.ask(number)
             self.house.decide(asked.approval_id, grant=grant)
         except TreadleError as error:
-            assert error.code == "conflict"
+            self.expected(error)
             return
         if grant:
             assert self.passed[number]
@@ -322,7 +326,7 @@ class Machine(RuleBasedStateMachine):
         try:
             self.house(ops.MoveVersion(project="flights", model="delay", number=number, state=state))
         except TreadleError as error:
-            assert error.code == "conflict"
+            self.expected(error)
 
     @precondition(lambda self: self.passed)
     @rule(data=st.data())

@@ -91,7 +91,7 @@ def test_report_slices_and_range():
     ]
     assert "roc_auc" not in got.slices[1].metrics
     assert (got.test_from.day, got.test_until.day) == (1, 4)
-    numbers = report(np.zeros(100), np.zeros(100), pl.DataFrame({"x": list(range(99)) + [None]}), metrics=["brier"], slices=["x"])
+    numbers = report(np.zeros(100), np.zeros(100), pl.DataFrame({"x": [*range(99), None]}), metrics=["brier"], slices=["x"])
     assert sum(s.rows for s in numbers.slices) == 100
     assert len(numbers.slices) == 5
     for bad in ({"champion": np.array([0.1])}, {"baseline": np.array([0.1, np.nan, 0, 0])}):
