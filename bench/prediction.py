@@ -4,7 +4,7 @@ The bare app is uvicorn + ASGI + msgspec + ONNX Runtime and nothing else: no che
 on. Both serve the same model (12 features, 100 boosted trees) to the same clients, one server at a time on the same machine, turn by
 turn so that a busy neighbour hits both. Budget (DESIGN §7): at least 70 % of the bare app's requests/s.
 
-    python -m bench.prediction [--seconds 2] [--rounds 5]
+    python -m bench.prediction [--seconds 0.5] [--rounds 12]
 """
 
 import argparse
@@ -146,8 +146,8 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     from treadle.testing.gateways import GatewayProcess
 
     parser = argparse.ArgumentParser(prog="python -m bench.prediction", description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=12)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         layout, onnx = _home(Path(folder) / "home")

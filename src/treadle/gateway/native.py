@@ -68,8 +68,8 @@ def parse(body: bytes) -> Parsed:
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    if not rows:
-        return {}
+    if len(rows) < 2:
+        return {name: [value] for name, value in rows[0].items()} if rows else {}
     names = rows[0].keys()
     try:
         columns = {name: [row[name] for row in rows] for name in names}

@@ -182,8 +182,8 @@ class Serving:
         champion, challenger = served.champion, served.challenger
         if champion is None:
             raise _nothing_released(served.name)
-        for column in columns:
-            if column not in served.known:
+        if not served.known.issuperset(columns):
+            for column in columns.keys() - served.known:
                 _check_extra(column, columns[column])
         features = self._features(champion, columns, rows, at, {})
         units = self._units(served.endpoint.unit, columns, ids, rows)
@@ -344,16 +344,10 @@ class Serving:
 
 def _count(columns: Columns, ids: Sequence[str], times: int | list[int] | None) -> int:
     """The number of rows, the same in every column."""
-    rows = -1
-    for name, values in columns.items():
-        if len(values) != rows:
-            if rows >= 0:
-                raise TreadleError(
-                    f"The column {name} has {len(values)} values, where the columns before it have {rows}.",
-                    remedy="Send one value a row in every column; null where there is none.",
-                    details={"column": name, "expected": f"{rows} values", "given": f"{len(values)} values"},
-                )
-            rows = len(values)
+    lengths = set(map(len, columns.values()))
+    if len(lengths) > 1:
+        raise _unequal(columns)
+    rows = lengths.pop() if lengths else 0
     if rows < 1:
         raise TreadleError("The request has no rows.", remedy='Send at least one: {"rows": [{"column": value, …}]}')
     for what, given in (("ids", ids), ("event_time", times)):
@@ -364,6 +358,16 @@ def _count(columns: Columns, ids: Sequence[str], times: int | list[int] | None) 
                 details={"column": what, "expected": f"{rows} values", "given": f"{len(given)} values"},
             )
     return rows
+
+
+def _unequal(columns: Columns) -> TreadleError:
+    rows = len(next(iter(columns.values())))
+    name = next(name for name, values in columns.items() if len(values) != rows)
+    return TreadleError(
+        f"The column {name} has {len(columns[name])} values, where the columns before it have {rows}.",
+        remedy="Send one value a row in every column; null where there is none.",
+        details={"column": name, "expected": f"{rows} values", "given": f"{len(columns[name])} values"},
+    )
 
 
 def _score(model: Model, columns: Columns, features: Columns, rows: int) -> list[float]:
