@@ -72,12 +72,12 @@ class Artifacts:
     def handle(self, saved: Saved, path: str, *, value: Any = ...) -> Handle[Any]:
         """A handle of a result; `value` where it is at hand."""
         given = {} if value is ... else {"value": value}
-        parts = None
-        if saved.codec.startswith("parts:"):
+        if not saved.codec.startswith("parts:"):
+            return Handle(saved.digest, saved.codec, path, lambda: self.load(saved), **given)
 
-            def parts() -> dict[Any, Handle[Any]]:
-                held = {} if value is ... else (value if isinstance(value, dict) else dict(enumerate(value)))
-                return {key: self.handle(p, f"{path}[{key!r}]", value=held.get(key, ...)) for key, p in self.parts(saved).items()}
+        def parts() -> dict[Any, Handle[Any]]:
+            held = {} if value is ... else (value if isinstance(value, dict) else dict(enumerate(value)))
+            return {key: self.handle(p, f"{path}[{key!r}]", value=held.get(key, ...)) for key, p in self.parts(saved).items()}
 
         return Handle(saved.digest, saved.codec, path, lambda: self.load(saved), parts=parts, **given)
 

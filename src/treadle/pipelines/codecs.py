@@ -8,6 +8,7 @@ parts. Anything else is refused with what to return instead.
 
 import dataclasses
 import datetime as dt
+import enum
 import importlib
 import io
 import math
@@ -78,9 +79,9 @@ def _tagged(value: Any, kind: type) -> Any:
         return {"$date": value.isoformat()}
     if kind is dt.timedelta:
         return {"$timedelta": [value.days, value.seconds, value.microseconds]}
-    if isinstance(value, float | int | str) and kind.__module__ != "numpy":  # subclasses: an IntEnum, a StrEnum
-        return {"$enum": f"{kind.__module__}:{kind.__qualname__}", "value": value.value} if hasattr(value, "value") else _refuse(kind)
-    if kind.__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+    if isinstance(value, enum.Enum):
+        return {"$enum": f"{kind.__module__}:{kind.__qualname__}", "value": plain(value.value)}
+    if kind.__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
         return plain(value.item())
     return _refuse(kind)
 
@@ -100,7 +101,7 @@ def restored(value: Any) -> Any:
         return {key: restored(item) for key, item in value.items()}
     held = value[tag]
     if tag == "$enum":
-        return _named(held)(value["value"])
+        return _named(held)(restored(value["value"]))
     return _UNTAG[tag](held)
 
 

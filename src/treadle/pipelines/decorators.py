@@ -52,7 +52,7 @@ class StepFunction(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         running = context.peek()
         if running is None or running.journal is None:
-            return self.function(*value(args), **value(kwargs))
+            return self.function(*value(args), **value(kwargs))  # pyright: ignore[reportCallIssue]  (handles gave way to values)
         return running.journal.call(self, args, kwargs)
 
     def __repr__(self) -> str:

@@ -51,18 +51,15 @@ class Recorder:
         artifacts: where results are.
         run: the run.
         owner: the lease, checked by every write.
-        root: the project's folder, for code digests.
         use_cache: whether results of other runs may answer.
     """
 
-    def __init__(
-        self, database: Database, artifacts: Artifacts, run: Run, owner: str, *, root: Path, use_cache: bool = True, worker: str = ""
-    ):
+    def __init__(self, database: Database, artifacts: Artifacts, run: Run, owner: str, *, use_cache: bool = True, worker: str = ""):
         self.database = database
         self.artifacts = artifacts
         self.run = run
         self.owner = owner
-        self.root = root
+        self.root = Path.cwd()  # the project's folder, for code digests; set once the body is loaded
         self.use_cache = use_cache
         self.worker = worker
         self.interrupts = Interruptible()

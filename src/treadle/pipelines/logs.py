@@ -47,11 +47,15 @@ class _Stream(io.TextIOBase):
         return True
 
     def isatty(self) -> bool:
-        return False
+        running = peek()
+        return (running is None or running.write_line is None) and self.before.isatty()
+
+    def fileno(self) -> int:
+        return self.before.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return "utf-8"
+        return getattr(self.before, "encoding", None) or "utf-8"
 
 
 class _Handler(logging.Handler):

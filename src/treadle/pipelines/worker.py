@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from treadle.ledger import events
@@ -166,9 +167,7 @@ class Worker:
             self._ours.discard(key)
 
     def _supervise(self, run: Run, owner: str, payload: dict[str, Any], stop: threading.Event | None) -> None:
-        recorder = Recorder(
-            self.database, self.artifacts, run, owner, root=code.Path.cwd(), use_cache=payload.get("use_cache", True), worker=self.name
-        )
+        recorder = Recorder(self.database, self.artifacts, run, owner, use_cache=payload.get("use_cache", True), worker=self.name)
         outcome: list[BaseException | None] = []
         done = threading.Event()
 
@@ -225,12 +224,14 @@ class Worker:
     def _body(self, run: Run, recorder: Recorder) -> None:
         assert recorder.context is not None
         with entered(recorder.context):
+            given = self.resources(run)
             body = self.load_body(run)
-            recorder.root = code.root_of(body.function)
+        recorder.context = replace(recorder.context, resources={**given, "log": recorder.line})
+        recorder.root = code.root_of(body.function)
+        with entered(recorder.context):
             recorder.border()
             body.function(**parameters.convert(body.function, run.params))
             recorder.finish()
-            recorder.border()
 
     def _context(self, run: Run, recorder: Recorder) -> RunContext:
         return RunContext(
@@ -240,7 +241,7 @@ class Worker:
             event_time=run.event_time,
             actor=Actor(actor_id=run.actor, name=run.actor, kind="service", role=Role.editor),
             clock=self.clock,
-            resources={**self.resources(run), "log": recorder.line},
+            resources={"log": recorder.line},
             params=run.params,
             journal=recorder,
             write_line=recorder.line,
