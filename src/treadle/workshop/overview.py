@@ -7,7 +7,6 @@ import datetime as dt
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection
 
 from treadle.ledger.service import Ledger
 from treadle.monitoring.service import Monitoring
@@ -30,6 +29,7 @@ from treadle.records.releases import Release
 from treadle.records.states import AlarmState, ReleaseState, RunState, VersionState
 from treadle.registry.service import Registry
 from treadle.releases.service import Releases
+from treadle.store.db import Connection
 from treadle.store.queries import workshop as queries
 
 #: A replay's business time lies this far from the wall clock, or nothing is virtual about it.

@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
 
 from treadle.ledger import lineage
 from treadle.ledger.dispatch import Unchanged
@@ -18,6 +17,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
 from treadle.records.ledger import Version
 from treadle.records.serving import Snapshot
+from treadle.store.db import Connection
 from treadle.store.queries import workshop as queries
 from treadle.workshop.overview import Rooms, overview
 from treadle.workshop.planning import plan

@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
 
 from treadle.ledger import lineage
 from treadle.monitoring.fold import find_folded
@@ -16,6 +15,7 @@ from treadle.records.layout import Layout
 from treadle.records.ledger import Run
 from treadle.records.models import Bundle, ModelVersion
 from treadle.serving.segments import find
+from treadle.store.db import Connection
 from treadle.store.queries import ledger as ledger_queries
 from treadle.store.queries import registry as registry_queries
 from treadle.store.queries import workshop as queries
