@@ -26,6 +26,7 @@ from treadle.records.errors import TreadleError
 
 _decode = msgspec.msgpack.Decoder(list[Any]).decode
 Value = float | int | str | bool | None
+_NOTHING: list[int] = []
 
 
 class OnlineReader:
@@ -40,6 +41,7 @@ class OnlineReader:
 
     def __init__(self, path: Path | str, views: Iterable[FeatureView]):
         self.path = Path(path)
+        self._name = str(self.path)
         self._views = {view.name: _Memory(view) for view in views}
         self._by_stream: dict[str, list[_Memory]] = {}
         for memory in self._views.values():
@@ -100,7 +102,7 @@ class OnlineReader:
 
     def _refresh(self) -> None:
         try:
-            status = os.stat(self.path)
+            status = os.stat(self._name)
         except FileNotFoundError:
             self._disconnect()
             return
@@ -109,10 +111,11 @@ class OnlineReader:
             self._connection = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=60, isolation_level=None, check_same_thread=False
             )
+            self._asking = self._connection.cursor()
             self._file = (status.st_dev, status.st_ino)
         assert self._connection is not None
         try:
-            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            version = self._asking.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
                 self._take_in(self._connection)
                 self._version = version
@@ -221,22 +224,24 @@ class _Memory:
 
     def _read_windows(self, keys: Sequence[Sequence[Any]], at_us: Sequence[int]) -> dict[str, list[Value]]:
         answer: dict[str, list[Value]] = {name: [] for name, *_ in self._windows}
-        data_from = self.data_from
+        windows = [(column, finish, over, hop, answer[name].append) for name, column, finish, over, hop in self._windows]
+        data_from = -(2**63) if self.data_from is None else self.data_from
         for key, at in zip(keys, at_us, strict=True):
             text = key_text(key)
             series = None if text is None else self.keys.get(text)
-            times = series.times if series is not None else ()
+            times = _NOTHING if series is None else series.times
             end = bisect_right(times, at)
-            for name, column, finish, over, hop in self._windows:
+            newest = times[end - 1] if end else None
+            for column, finish, over, hop, add in windows:
                 start = (at - over) // hop * hop
-                if data_from is not None and start < data_from:
-                    answer[name].append(None)  # part of the window is forgotten: null, not a wrong number
-                elif not end or start > times[end - 1]:
-                    answer[name].append(finish(0, 0))
+                if start < data_from:
+                    add(None)  # part of the window is forgotten: null, not a wrong number
+                elif newest is None or start > newest:
+                    add(finish(0, 0))
                 else:
                     first = bisect_left(times, start, 0, end)
                     sums, counts = series.totals[column]  # type: ignore[union-attr]
-                    answer[name].append(finish(sums[end] - sums[first], counts[end] - counts[first]))
+                    add(finish(sums[end] - sums[first], counts[end] - counts[first]))
         return answer
 
     def _newest(self, key: Sequence[Any], at: int) -> Sequence[Value] | None:

@@ -25,6 +25,7 @@ from treadle.records.errors import TreadleError
 
 #: `keep_us` of a stream whose newest value never expires.
 FOREVER = -1
+_PRUNE_EVERY = 3600 * SECOND
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS streams (
     stream TEXT PRIMARY KEY, place INTEGER NOT NULL UNIQUE, head INTEGER NOT NULL, epoch INTEGER NOT NULL,
@@ -190,8 +191,8 @@ class SqliteOnline:
             streams = self._connection.execute("SELECT stream, place, keep_us, data_from FROM streams").fetchall()
             for stream, place, keep_us, data_from in streams:
                 limit = before_us - max(keep_us, 0)
-                if data_from is not None and limit <= data_from:
-                    continue
+                if data_from is not None and limit - data_from < max(keep_us // 8, _PRUNE_EVERY):
+                    continue  # little to gain yet: readers go through all their keys when this moves
                 doomed = (
                     f"SELECT seq, row_number() OVER (PARTITION BY key ORDER BY time DESC, seq DESC) AS age FROM s{place} WHERE time < ?"
                 )
