@@ -4,6 +4,7 @@ A blob costs two fsyncs of its own; a result of a few kilobytes that stands in t
 anyway.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ from treadle.records.digests import canonical, digest
 
 #: Largest result that stands in its journal row, in bytes.
 INLINE = 16_384
+#: A result that names a blob stands in a blob itself, where garbage collection follows it.
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
 class Saved(Struct, frozen=True):
@@ -82,7 +85,7 @@ class Artifacts:
         return Handle(saved.digest, saved.codec, path, lambda: self.load(saved), parts=parts, **given)
 
     def _keep(self, encoded: codecs.Encoded, *, inline: bool) -> Saved:
-        if inline and len(encoded.content) <= INLINE:
+        if inline and len(encoded.content) <= INLINE and not _DIGEST.search(encoded.content):
             return Saved(digest(encoded.content), encoded.codec, encoded.content)
         return Saved(self.blobs.put(encoded.content), encoded.codec)
 
