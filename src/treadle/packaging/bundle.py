@@ -209,7 +209,7 @@ def _manifest(encoded: bytes, name: str) -> Bundle:
         return msgspec.json.decode(encoded, type=Bundle)
     except msgspec.DecodeError as error:
         raise TreadleError(
-            f"{name[:12]} is no bundle: {error}.", remedy="Give the digest of a bundle: treadle models show MODEL", code="corrupt"
+            f"{name[:12]} is no bundle: {error}.", remedy="Give the digest of a bundle: treadle models MODEL", code="corrupt"
         ) from error
 
 

@@ -141,7 +141,7 @@ class Registry:
         if found is None:
             raise TreadleError(
                 f"The model {request.model} has no alias {request.alias!r}.",
-                remedy=f"See its versions and their aliases: treadle models show {request.model}",
+                remedy=f"See its versions and their aliases: treadle models {request.model}",
                 code="not_found",
             )
         return found
@@ -286,7 +286,7 @@ def version_of(tx: Connection, project: str, model: str, number: int = 0) -> Mod
     if found is None:
         raise TreadleError(
             f"The model {model} has no version {number}." if number else f"There is no model {model} in {project}.",
-            remedy="See what there is: treadle models list",
+            remedy="See what there is: treadle models",
             code="not_found",
         )
     return found
