@@ -18,8 +18,8 @@ _LOOP = '''"""What this project learns, serves and watches. `treadle plan` reads
 
 import treadle as tr
 
-# A table that grows by versions: treadle data ingest events events.csv
-events = tr.dataset("events", time="time", key="id")
+# A table that grows by versions. `time` is when a row is known. Bring rows in: treadle data ingest events events.csv
+events = tr.dataset("events", time="time", key="id", columns={"time": "datetime", "id": str, "value": float})
 
 dev = tr.environment("dev")
 

@@ -1,0 +1,212 @@
+"""Verbs on a real home, typed as a person would."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treadle.cli import main
+
+
+class Terminal:
+    """Types `treadle …` and reads what it said."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]):
+        self._capsys = capsys
+        self.err = ""
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        self._capsys.readouterr()
+        got = main(list(words))
+        said = self._capsys.readouterr()
+        self.err = said.err
+        assert got == code, f"treadle {' '.join(words)} ended with {got}: {said.out}{said.err}"
+        return said.out
+
+    def json(self, *words: str, code: int = 0) -> Any:
+        return json.loads(self(*words, "--json", code=code))
+
+
+@pytest.fixture
+def treadle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    for name in ("TREADLE_HOME", "TREADLE_TOKEN", "TREADLE_URL", "TREADLE_ENV", "TREADLE_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TREADLE_HEADS", str(tmp_path / "heads.jsonl"))
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path / "shop")
+    path = list(sys.path)
+    yield Terminal(capsys)
+    sys.path[:] = path
+    sys.modules.pop("loop", None)  # the project of the next test has a module of the same name
+
+
+def test_from_init_to_a_run(treadle: Terminal) -> None:
+    assert "wrote loop.py" in treadle("init")
+    treadle("init", code=4)
+    assert "+ pipeline hello" in treadle("plan")
+    assert treadle.json("plan")["base"] == ""
+    assert "Applied shop to dev" in treadle("apply", "--yes")
+    assert "no definition changes" in treadle("plan")
+    assert "counting 5 rows" in treadle("run", "hello", "--rows", "5")
+    run = treadle.json("runs")["items"][0]
+    assert (run["pipeline"], run["state"], run["params"]) == ("hello", "finished", {"rows": 5})
+    again = treadle("run", "hello", "--rows", "5")
+    assert "finished" in again
+    newest = treadle.json("runs")["items"][0]["run_id"]
+    assert "cached" in treadle("why-ran", newest)
+    assert "counting 5 rows" in treadle("logs", run["run_id"])
+    assert "0000:count" in treadle("runs", run["run_id"])
+    assert "treadle.run.finished" in treadle("events")
+    treadle("why-ran", newest, "nothing", code=3)
+    treadle("run", "none", code=3)
+    assert "hello" in treadle.err
+    assert "is intact" in treadle("audit", "verify")
+    assert len(treadle.json("audit", "head")["hash"]) == 64
+    treadle("doctor")
+
+
+def test_a_failing_run_ends_in_one_and_can_be_resumed(treadle: Terminal) -> None:
+    treadle("init")
+    code = (
+        "import pathlib\nimport treadle as tr\ndev = tr.environment('dev')\n"
+        "@tr.step\ndef first():\n    return 1\n"
+        "@tr.step\ndef shaky(x: int):\n    assert pathlib.Path('mended').exists(), 'not mended'\n    return x\n"
+        "@tr.pipeline\ndef flow():\n    return shaky(first()).get()\n"
+    )
+    Path("loop.py").write_text(code)
+    treadle("apply", "--yes")
+    said = treadle("run", "flow", code=1)
+    assert "not mended" in said
+    run_id = treadle.json("runs")["items"][0]["run_id"]
+    Path("mended").touch()
+    assert "finished" in treadle("resume", run_id)
+
+
+def test_definitions_that_cannot_be_read(treadle: Terminal) -> None:
+    treadle("plan", code=2)
+    assert "treadle init" in treadle.err
+    treadle("init")
+    Path("loop.py").write_text("import treadle as tr\nx = (\n")
+    treadle("plan", code=2)
+    assert "loop.py, line" in treadle.err
+    Path("loop.py").write_text("import nothing_like_this\n")
+    treadle("plan", code=2)
+    assert "nothing_like_this" in treadle.err
+    Path("treadle.toml").write_text("project = ")
+    treadle("plan", code=2)
+
+
+def test_actors_and_tokens(treadle: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    treadle("actor", "add", "ann", "--role", "viewer")
+    treadle("actor", "add", "ann", "--role", "admin", code=4)
+    assert {a["actor_id"] for a in treadle.json("actor", "list")} >= {"owner", "ann"}
+    token = treadle("token", "add", "ann").strip()
+    assert token.startswith("trd_")
+    assert "Shown once" in treadle.err
+    monkeypatch.setenv("TREADLE_TOKEN", token)
+    assert treadle.json("api", "who-am-i")["actor_id"] == "ann"
+    treadle("apply", "--yes", code=4)
+    treadle("actor", "add", "bob", code=4)
+    assert "actors:admin" in treadle.err
+    monkeypatch.setenv("TREADLE_TOKEN", token + "0")
+    treadle("runs", code=4)
+
+
+def test_derived_commands_fill_in_project_and_ids(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    made = json.loads(treadle("api", "create-run", "--params", '{"a": 1}', "--environment", "dev"))
+    assert made["run_id"].startswith("run_")
+    treadle("api", "log-metrics", "--run-id", made["run_id"], "--metrics", '[{"key": "auc", "value": 0.5}]')
+    assert json.loads(treadle("api", "get-run", "--run-id", made["run_id"]))["metrics"] == {"auc": 0.5}
+    treadle("api", "log-metrics", "--run-id", made["run_id"], "--metrics", "[", code=2)
+    treadle("api", "log-metrics", "--run-id", made["run_id"], code=2)
+    Path("request.json").write_text(json.dumps({"run_id": made["run_id"], "tags": {"x": "y"}}))
+    assert json.loads(treadle("api", "set-tags", "--input", "request.json")) == {"changed": True}
+
+
+def test_data_in_and_looked_at(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    Path("events.csv").write_text("time,id,value\n2013-01-01T00:00:00Z,1,5\n2013-01-02T00:00:00Z,2,7\n")
+    assert "2 rows" in treadle("data", "ingest", "events", "events.csv")
+    assert "events@1" in treadle("data", "versions", "events")
+    assert "2 rows" in treadle("data", "profile", "events")
+    Path("empty.csv").write_text("")
+    treadle("data", "ingest", "events", "empty.csv", code=2)
+    treadle("data", "ingest", "events", "none.csv", code=3)
+    treadle("data", "ingest", "nothing", "events.csv", code=3)
+    assert "events" in treadle.err
+
+
+def test_backup_restore_and_garbage(treadle: Terminal, tmp_path: Path) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    treadle("run", "hello")
+    before = treadle.json("runs")
+    treadle("backup", str(tmp_path / "copy"))
+    treadle("restore", str(tmp_path / "copy"), code=4)
+    treadle("restore", str(tmp_path / "copy"), "--home", str(tmp_path / "new"))
+    assert treadle.json("runs", "--home", str(tmp_path / "new")) == before
+    assert treadle.json("gc")["dry_run"] is True
+    treadle("gc", "--min-age", "soon", code=2)
+
+
+def test_what_has_nothing_to_show_says_so(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    assert "Nothing waits" in treadle("approvals")
+    assert "No version yet" in treadle("models")
+    assert "No release yet" in treadle("release", "list")
+    assert "No runs yet" in treadle("runs")
+    treadle("models", "delay@x", code=2)
+    treadle("approve", "delay@1", code=3)
+    treadle("release", "start", "delay", code=3)
+    treadle("rollback", "delay", code=3)
+    treadle("predict", "delay", "--row", "{}", code=5)
+    assert "treadle up" in treadle.err
+    treadle("predict", "delay", "--row", "x", code=2)
+    treadle("why", "none-0-0", code=3)
+    assert treadle.json("version")["version"]
+
+
+def test_a_broken_chain_ends_in_six(treadle: Terminal) -> None:
+    import sqlite3
+
+    treadle("init")
+    treadle("apply", "--yes")
+    treadle("run", "hello")
+    with sqlite3.connect(".treadle/treadle.db") as raw:
+        raw.execute("UPDATE events SET actor = 'somebody' WHERE seq = 2")
+    assert "BROKEN" in treadle("audit", "verify", code=6)
+    assert "BAD  audit" in treadle("doctor", code=1)
+
+
+def test_doctor_finds_what_is_wrong(treadle: Terminal, tmp_path: Path) -> None:
+    said = treadle("doctor", "--home", str(tmp_path / "none"), code=1)
+    assert "is not there" in said
+    treadle("init")
+    treadle("apply", "--yes")
+    blob = next(p for p in Path(".treadle/blobs").glob("??/*") if p.parent.name != "tmp" and p.is_file())
+    blob.chmod(0o600)
+    blob.write_bytes(b"damaged")
+    (Path(".treadle/processes")).mkdir(exist_ok=True)
+    Path(".treadle/processes/worker.json").write_text('{"pid": 999999999, "port": 0}')
+    found = {f["name"]: f for f in treadle.json("doctor", code=1)}
+    assert not found["blobs"]["ok"]
+    assert not found["processes"]["ok"]
+    assert found["database"]["ok"]
+    assert all(f["remedy"] for f in found.values() if not f["ok"])
+
+
+def test_output_into_a_closed_pipe_is_no_error(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    command = f"{sys.executable} -m treadle events | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode in (0, 1), done.stderr) == (True, "")
