@@ -48,6 +48,10 @@ def new_owner() -> str:
     return f"{host()}/{pid}/{process_start(pid)}/{secrets.token_hex(6)}"
 
 
+#: Owners under which somebody in this process works right now.
+live: set[str] = set()
+
+
 def is_here(owner: str) -> bool:
     """Whether an owner belongs to this very process."""
     pid = os.getpid()
@@ -77,11 +81,11 @@ class Watch:
         self.lease_s = lease_s
         self._seen: dict[tuple[str, str], Seen] = {}
 
-    def dead(self, key: tuple[str, str], owner: str, beat: int, now: float, *, ours: bool = False) -> bool:
-        """Whether the holder of `key` is dead, as far as can be seen at monotonic time `now`. `ours`: a live lease of this process."""
-        if ours:
-            return False
-        if surely_dead(owner) or is_here(owner):  # ours by name, but nobody here works on it: left over from an error
+    def dead(self, key: tuple[str, str], owner: str, beat: int, now: float) -> bool:
+        """Whether the holder of `key` is dead, as far as can be seen at monotonic time `now`."""
+        if is_here(owner):
+            return owner not in live  # else nobody here works on it any more: left over from an error
+        if surely_dead(owner):
             return True
         seen = self._seen.get(key)
         if seen is None or (seen.owner, seen.beat) != (owner, beat):

@@ -10,7 +10,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -78,7 +78,6 @@ class Worker:
         self.lease_s = lease_s
         self.grace_s = grace_s
         self._watch = lease.Watch(lease_s)
-        self._ours: set[tuple[str, str]] = set()
 
     # ── finding work ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,19 +109,30 @@ class Worker:
             due = queries.due_jobs(connection, "run", now, 8)
             held = queries.leased_jobs(connection, "run")
         owner = lease.new_owner()
+        lease.live.add(owner)
+        leased = None
+        try:
+            leased = self._first(due, held, owner)
+        finally:
+            if leased is None:
+                lease.live.discard(owner)
+        if leased is not None:
+            faults.passing("claimed")
+        return leased
+
+    def _first(self, due: Sequence[Any], held: Sequence[Any], owner: str) -> tuple[Run, str, dict[str, Any]] | None:
+        """Lease the first of these that can be had."""
         for job in due:
             leased = self.database.write(functools.partial(self._claim, project=job.project, job_id=job.job_id, owner=owner))
             if leased is not None:
-                faults.passing("claimed")
                 return leased
         self._watch.keep_only({(job.project, job.job_id) for job in held})
         for job in held:
-            key = (job.project, job.job_id)
-            if self._watch.dead(key, job.owner, job.beat, time.monotonic(), ours=key in self._ours):
+            if self._watch.dead((job.project, job.job_id), job.owner, job.beat, time.monotonic()):
                 seen = (job.owner, job.beat)
-                leased = self.database.write(functools.partial(self._claim, project=key[0], job_id=key[1], owner=owner, seen=seen))
+                claim = functools.partial(self._claim, project=job.project, job_id=job.job_id, owner=owner, seen=seen)
+                leased = self.database.write(claim)
                 if leased is not None:
-                    faults.passing("claimed")
                     return leased
         return None
 
@@ -158,13 +168,11 @@ class Worker:
     # ── executing ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _execute(self, run: Run, owner: str, payload: dict[str, Any], *, stop: threading.Event | None) -> None:
-        key = (run.project, run.run_id)
-        self._ours.add(key)
         try:
             with logs.captured():
                 self._supervise(run, owner, payload, stop)
         finally:
-            self._ours.discard(key)
+            lease.live.discard(owner)
 
     def _supervise(self, run: Run, owner: str, payload: dict[str, Any], stop: threading.Event | None) -> None:
         recorder = Recorder(self.database, self.artifacts, run, owner, use_cache=payload.get("use_cache", True), worker=self.name)
@@ -183,13 +191,14 @@ class Worker:
         recorder.context = self._context(run, recorder)
         thread = threading.Thread(target=body, name=f"run-{run.run_id}", daemon=True)
         thread.start()
-        beat = time.monotonic() + self.lease_s / 5
+        pause = min(1.0, self.lease_s / 5)
+        beat = time.monotonic() + pause
         asked = 0.0
         while not done.wait(TICK):
             now = time.monotonic()
             if recorder.waits(now) >= TICK or now >= beat:
                 self._flush(recorder)
-                beat = time.monotonic() + self.lease_s / 5
+                beat = time.monotonic() + pause
             if stop is not None and stop.is_set() and recorder.stop is None:
                 recorder.stop = "handed_back"
                 recorder.stopping.set()
@@ -230,7 +239,10 @@ class Worker:
         recorder.root = code.root_of(body.function)
         with entered(recorder.context):
             recorder.border()
-            body.function(**parameters.convert(body.function, run.params))
+            try:
+                body.function(**parameters.convert(body.function, run.params))
+            finally:
+                logs.flush()
             recorder.finish()
 
     def _context(self, run: Run, recorder: Recorder) -> RunContext:

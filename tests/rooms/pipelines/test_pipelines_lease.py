@@ -145,6 +145,18 @@ def test_a_beat_that_stands_still_loses_the_lease(engine: Any) -> None:
     assert engine.look(run_id).state == RunState.finished
 
 
+def test_two_workers_of_one_process_leave_each_other_alone(engine: Any) -> None:
+    engine.apply(long_one)
+    run_id = engine.submit("long_one")
+    thread = background(engine.worker())
+    assert STARTED.wait(10)
+    assert engine.worker().run_due() == 0
+    GO.set()
+    thread.join(10)
+    assert engine.look(run_id).state == RunState.finished
+    assert CALLS == ["first", "spins"]
+
+
 def test_who_lost_the_lease_changes_nothing(engine: Any) -> None:
     engine.apply(long_one)
     run_id = engine.submit("long_one")
