@@ -1,0 +1,311 @@
+"""The first page: a sentence, what waits for a person, the ring, the figures, quality over time, what happened.
+
+`page` is the whole; `live` the same without its shell, which the browser swaps in when something has changed; `decide` takes a
+person's answer.
+"""
+
+import hashlib
+from typing import Any
+
+from starlette.responses import RedirectResponse, Response
+
+from treadle.console import words
+from treadle.console.desk import Desk, check_same_origin
+from treadle.console.ring import clip, ring
+from treadle.console.series import METRICS, months, series
+from treadle.operations.registry import DecideApproval, GetApproval, GetModelVersion
+from treadle.operations.workshop import GetApplied, GetOverview, Overview
+from treadle.records.definitions import Project
+from treadle.records.errors import TreadleError
+from treadle.records.models import Approval, ModelVersion
+
+_FIRST = """treadle init flights && cd flights     # a project to start from
+treadle apply --env dev                # make its definitions so
+treadle up                             # API, console, worker, gateways
+
+treadle demo                           # or watch a year of real flights first: pip install 'treadle[demo]'"""
+
+
+def home(desk: Desk) -> Response:
+    """To the first project's last environment (the one that the others lead to), or how to begin."""
+    for project in desk.projects:
+        if project.environments:
+            return RedirectResponse(words.path("projects", project.name, _last(desk, project.name, project.environments)), 303)
+    return desk.page(
+        "empty.html",
+        title="Nothing here yet",
+        sentence="This home has no project. Once one is applied, its loop stands here: what serves, what is tried, what waits for you.",
+        lead="How to begin",
+        commands=_FIRST,
+    )
+
+
+def project(desk: Desk) -> Response:
+    """To a project's last environment."""
+    environments = next((p.environments for p in desk.projects if p.name == desk.project), None)
+    if not environments:
+        raise TreadleError(
+            f"There is no project {desk.project!r} here.", remedy="Apply it from its folder: treadle apply --env dev", code="not_found"
+        )
+    return RedirectResponse(words.path("projects", desk.project, _last(desk, desk.project, environments)), 303)
+
+
+def page(desk: Desk) -> Response:
+    """The whole page."""
+    return _page(desk)
+
+
+def live(desk: Desk) -> Response:
+    """What the browser swaps in; 304 where it has it already."""
+    html, version = _html(desk, fragment=True)
+    if desk.request.headers.get("if-none-match", "").strip('"') == version:
+        return Response(status_code=304)
+    return Response(html, media_type="text/html", headers={"cache-control": "no-store", "etag": f'"{version}"'})
+
+
+def decide(desk: Desk, form: dict[str, str]) -> Response:
+    """A person's answer: granted or refused, with a comment; then the loop again, or the error with what was typed."""
+    check_same_origin(desk.request)
+    approval_id = desk.request.path_params["approval_id"]
+    try:
+        if form.get("decision") not in ("approve", "refuse"):
+            raise TreadleError("The form says neither approve nor refuse.", remedy="Use one of the two buttons.")
+        grant = form["decision"] == "approve"
+        seen = desk.overview
+        # In a replay an answer is given at the business time that the person sees, not years after it.
+        at = seen.now if seen and seen.virtual else None
+        comment = form.get("comment", "")[:500]
+        desk.call(DecideApproval(project=desk.project, approval_id=approval_id, grant=grant, comment=comment), event_time=at)
+    except TreadleError as error:
+        desk.__dict__.pop("overview", None)
+        return _page(desk, error=error, kept={approval_id: form.get("comment", "")})
+    return RedirectResponse(f"{desk.base}?decided={words.quote(approval_id, safe='')}", 303)
+
+
+def _page(desk: Desk, *, error: TreadleError | None = None, kept: dict[str, str] | None = None) -> Response:
+    if desk.overview is None:
+        return _nothing(desk)
+    html, _ = _html(desk, error=error, kept=kept)
+    return Response(html, 400 if error else 200, media_type="text/html", headers={"cache-control": "no-store"})
+
+
+def _nothing(desk: Desk) -> Response:
+    """Where nothing is applied, or what is applied has no endpoint: say so through the operation's own words."""
+    endpoint = desk.request.query_params.get("endpoint", "")
+    try:
+        desk.call(GetOverview(project=desk.project, environment=desk.environment, endpoint=endpoint))
+    except TreadleError as error:
+        known = any(p.name == desk.project and desk.environment in p.environments for p in desk.projects)
+        if not known:
+            raise
+        return desk.page(
+            "empty.html",
+            status=404 if endpoint else 200,
+            title=f"{desk.environment} of {desk.project}",
+            sentence=error.what,
+            lead="What to do",
+            commands=error.remedy,
+        )
+    return RedirectResponse(desk.request.url.path, 303)  # applied in between
+
+
+def _html(desk: Desk, *, fragment: bool = False, error: TreadleError | None = None, kept: dict[str, str] | None = None) -> tuple[str, str]:
+    """(HTML, its version): the version changes when anything on the page does."""
+    seen = desk.overview
+    if seen is None:
+        raise TreadleError("Nothing is applied here any more.", remedy=f"treadle apply --env {desk.environment}", code="not_found")
+    query = f"?{desk.request.url.query}" if desk.request.url.query else ""
+    drawn = series(seen)
+    context: dict[str, Any] = {
+        "headline": headline(seen),
+        "live": f"{desk.base}/live{query}",
+        "ring": ring(seen.stations, seen.travelling),
+        "centre": centre(seen),
+        "cards": _cards(desk, seen, kept or {}),
+        "figures_title": f"Last {seen.figures.get('blocks', 30)} days" if seen.figures.get("blocks") else "Last 30 days",
+        "figures": figures(seen, desk.base),
+        "chart": drawn,
+        "chart_label": chart_label(seen, drawn),
+        "metrics": METRICS,
+        "months": months(seen),
+        "marks": [{**m, "tone": _MARKS.get(m["kind"], "quiet")} for m in reversed(seen.marks)],
+        "version_base": f"{desk.base}{words.path('models', _model(desk, seen))}" if drawn else "",
+        "notice": _notice(desk),
+        "error": error,
+        "fragment": True,
+        "version": "",
+    }
+    body = desk.render("loop.html", **context)
+    version = hashlib.blake2s(body.encode(), digest_size=10).hexdigest()
+    return desk.render("loop.html", **{**context, "fragment": fragment, "version": version}), version
+
+
+_MARKS = {"release": "healthy", "canary": "tried", "alarm": "waits"}
+
+
+def headline(seen: Overview) -> str:
+    """The page's title: what the loop is doing."""
+    name = seen.endpoint
+    if seen.waiting:
+        return f"{name} waits for a person"
+    if any(s.state == "harm" for s in seen.stations):
+        return f"{name} needs a look: {', '.join(s.name for s in seen.stations if s.state == 'harm')}"
+    if seen.champion is None:
+        return f"{name} has not begun to turn"
+    if seen.challenger is not None:
+        return f"{name} is trying version {seen.challenger}"
+    return f"{name} is turning"
+
+
+def centre(seen: Overview) -> list[str]:
+    """The lines under the endpoint's name in the ring."""
+    lines = []
+    if seen.champion is not None:
+        trying = f" · {seen.challenger} is tried" if seen.challenger is not None else ""
+        lines.append(f"version {seen.champion} serves{trying}")
+    releases, made, budget = (seen.figures.get(k) for k in ("releases", "retrainings", "budget"))
+    if releases or made:
+        of = f" of {budget}" if budget else ""
+        lines.append(f"{releases or 0} release{'s' if releases != 1 else ''} · {made or 0}{of} retrainings")
+    return lines or ["no version yet"]
+
+
+def figures(seen: Overview, base: str) -> list[dict[str, Any]]:
+    """The numbers of the last days, each with what it is and where it comes from."""
+    f = seen.figures
+    told: list[dict[str, Any]] = []
+
+    def add(key: str, value: str, label: str, title: str, href: str) -> None:
+        if key in f:
+            told.append({"value": value, "label": label, "title": title, "href": href})
+
+    outcomes = f"over {words.count(f.get('outcomes', 0))} predictions whose outcome is known"
+    if f.get("outcomes"):
+        add(
+            "roc_auc",
+            words.metric(f.get("roc_auc")),
+            "ROC AUC",
+            f"mean of the days {outcomes}; 1 ranks perfectly, 0.5 by chance",
+            "#quality",
+        )
+        add(
+            "brier",
+            words.metric(f.get("brier")),
+            "Brier score",
+            f"mean squared error of the probability {outcomes}; lower is better",
+            "#quality",
+        )
+        add(
+            "calibration",
+            words.points(f.get("calibration", 0)),
+            "predicted − observed",
+            f"mean predicted minus mean observed {outcomes}, in percentage points",
+            "?metric=calibration#quality",
+        )
+    if f.get("predictions"):
+        add("predictions", words.count(f["predictions"]), "predictions", "answered in these days", f"{base}/monitoring")
+        add(
+            "latency_p99_ms",
+            f"{f.get('latency_p99_ms', 0):.1f} ms",
+            "latency, p99",
+            "median of the days’ 99th percentiles",
+            f"{base}/monitoring",
+        )
+        add(
+            "labels_in",
+            words.percent(f.get("labels_in", 0)),
+            "labels in",
+            f"{f.get('outcomes', 0):,} of {f['predictions']:,}",
+            f"{base}/monitoring",
+        )
+    return told
+
+
+def chart_label(seen: Overview, drawn: dict[str, Any] | None) -> str:
+    """The chart in words, for those who do not see it."""
+    if not drawn:
+        return ""
+    last = next((v for v in reversed(drawn["series"].get("roc_auc", {}).get("line", [])) if v is not None), None)
+    alarms = sum(m["kind"] == "alarm" for m in drawn["marks"])
+    releases = sum(m["kind"] == "release" for m in drawn["marks"])
+    told = f"; ROC AUC over the last seven is {words.metric(last)}" if last is not None else ""
+    marks = f"{releases} releases, {alarms} alarms. The table below has it by month."
+    return f"Quality of {seen.endpoint} over {len(drawn['t'])} days{told}; {marks}"
+
+
+def _cards(desk: Desk, seen: Overview, kept: dict[str, str]) -> list[dict[str, Any]]:
+    if not seen.waiting:
+        return []
+    applied: Project | None = desk.call(GetApplied(project=desk.project, environment=desk.environment))
+    return [_card(desk, seen, approval, applied, kept.get(approval.approval_id, "")) for approval in seen.waiting]
+
+
+def _card(desk: Desk, seen: Overview, approval: Approval, applied: Project | None, comment: str) -> dict[str, Any]:
+    parts = approval.subject.split("/")
+    version: ModelVersion | None = None
+    if len(parts) == 3 and parts[0] == "model" and parts[2].isdigit():
+        version = desk.maybe(GetModelVersion(project=desk.project, model=parts[1], number=int(parts[2])))
+    subject = f"{version.model} {version.number}" if version else approval.subject
+    return {
+        "approval": approval,
+        "title": approval.question or f"Approve {subject} for {approval.environment}?",
+        "subject": subject,
+        "href": words.subject_path(desk.base, approval.subject),
+        "evidence": _evidence(version),
+        "consequences": consequences(subject, approval.environment, seen, applied, version),
+        "comment": comment,
+    }
+
+
+def _evidence(version: ModelVersion | None) -> str:
+    if version is None:
+        return ""
+    passed = sum(g.passed for g in version.gates)
+    gates = f"{passed} of {len(version.gates)} gates passed" if version.gates else "No gate was declared"
+    numbers = ", ".join(f"{k.replace('_', ' ')} {words.metric(v)}" for k, v in list(version.metrics.items())[:2])
+    return f"{gates}{'; ' + numbers if numbers else ''}."
+
+
+def consequences(
+    subject: str, environment: str, seen: Overview, applied: Project | None, version: ModelVersion | None
+) -> list[tuple[str, str]]:
+    """(button, what it does and how that is undone)."""
+    definitions = applied.endpoints if applied else ()
+    endpoint = next((e for e in definitions if e.name == seen.endpoint), None)
+    leads = applied is not None and any(e.after == environment for e in applied.environments)
+    if version is None or endpoint is None:
+        return [("Approve", "lets it go on, written down with your name."), ("Refuse", "ends it, written down with your name.")]
+    stays = f"version {seen.champion} stays" if seen.champion else "nothing changes"
+    refuse = ("Refuse", f"{stays}, and this question is closed.")
+    if seen.champion is None or leads:
+        return [("Approve", f"{subject} then serves all requests of {environment}; a release can be rolled back at any time."), refuse]
+    canary = endpoint.release
+    tried = (
+        f"{subject} then answers {words.percent(canary.share)} of requests beside version {seen.champion} for at most "
+        f"{words.span(canary.deadline_blocks * canary.block_s)}, and is taken back by itself if it harms. You can roll it back at any time."
+    )
+    return [("Approve", tried), refuse]
+
+
+def _notice(desk: Desk) -> dict[str, str] | None:
+    approval_id = desk.request.query_params.get("decided")
+    found: Approval | None = desk.maybe(GetApproval(project=desk.project, approval_id=approval_id)) if approval_id else None
+    if found is None or found.decided_by is None or found.decided_time is None:
+        return None
+    parts = found.subject.split("/")
+    subject = " ".join(parts[1:]) if parts[0] == "model" else found.subject
+    comment = f": {clip(found.comment, 120)}" if found.comment else ""
+    text = f"{subject} was {found.state} for {found.environment} by {found.decided_by} at {words.moment(found.decided_time)} UTC{comment}"
+    return {"tone": words.tone(found.state), "text": text}
+
+
+def _model(desk: Desk, seen: Overview) -> str:
+    applied: Project | None = desk.call(GetApplied(project=desk.project, environment=desk.environment))
+    return next((e.model for e in applied.endpoints if e.name == seen.endpoint), seen.endpoint) if applied else seen.endpoint
+
+
+def _last(desk: Desk, name: str, environments: list[str]) -> str:
+    """The environment that comes last by the project's own declaration (production), of those where it is applied."""
+    applied: Project | None = desk.call(GetApplied(project=name, environment=environments[0]))
+    declared = [e.name for e in applied.environments if e.name in environments] if applied else []
+    return declared[-1] if declared else environments[-1]

@@ -1,0 +1,280 @@
+"""A made-up home that stands still: records of a loop in full swing, behind the console's one door."""
+
+import datetime as dt
+import math
+import random
+from types import SimpleNamespace
+from typing import Any
+
+from msgspec.structs import replace
+
+from treadle.operations import ledger, monitoring, pipelines, registry, releases, workshop
+from treadle.operations.workshop import Overview, ProjectSummary, Station
+from treadle.records.calls import Actor, Role
+from treadle.records.definitions import Canary, Dataset, Endpoint, Environment, FeatureView, Project, Window
+from treadle.records.errors import TreadleError
+from treadle.records.ledger import Event, Page, Reason, Run, Step
+from treadle.records.models import Approval, GateResult, ModelVersion
+from treadle.records.releases import Release
+from treadle.records.states import ApprovalState, ReleaseState, RunState, StepState, VersionState
+
+UTC = dt.UTC
+NOW = dt.datetime(2013, 9, 14, 13, 42, tzinfo=UTC)
+OWNER = Actor(actor_id="ada", name="ada", role=Role.admin)
+RUN = "run_01k9zz00000000000000000041"
+CHANGES = ((dt.date(2013, 2, 1), 1), (dt.date(2013, 3, 9), 2), (dt.date(2013, 4, 21), 4), (dt.date(2013, 6, 15), 5), (dt.date(2013, 7, 28), 7))
+
+
+def days(until: dt.datetime = NOW) -> list[dict[str, Any]]:
+    """A champion's days since February."""
+    chance = random.Random(7)
+    told = []
+    day = dt.datetime(2013, 2, 1, tzinfo=UTC)
+    while day < until - dt.timedelta(days=2):
+        since = (day - dt.datetime(2013, 2, 1, tzinfo=UTC)).days
+        base = 0.70 + 0.05 * math.sin(since / 75) + 0.0002 * since
+        observed = 0.22 + 0.06 * math.sin(since / 40) + chance.gauss(0, 0.03)
+        told.append(
+            {
+                "start": day,
+                "predictions": 850 + chance.randrange(150),
+                "outcomes": 820 if since < 218 else 600,
+                "champion": [v for d, v in CHANGES if d <= day.date()][-1],
+                "roc_auc": base + chance.gauss(0, 0.022),
+                "brier": 0.150 - 0.1 * (base - 0.7) + chance.gauss(0, 0.008),
+                "mean_predicted": observed + 0.01 * math.sin(since / 20) + chance.gauss(0, 0.01),
+                "mean_observed": observed,
+            }
+        )
+        day += dt.timedelta(days=1)
+    return told
+
+
+def _event(number: int, type: str, subject: str, minutes: int, payload: dict[str, Any] | None) -> Event:
+    moment = NOW - dt.timedelta(minutes=minutes)
+    return Event(
+        event_id=f"evt_01k9{number:022d}",
+        project="flights",
+        environment="prod",
+        type=type,
+        subject=subject,
+        actor="system",
+        event_time=moment,
+        recorded_time=NOW,
+        payload=payload,
+        payload_digest="d" * 64,
+        seq=100 - number,
+        hash="h" * 64,
+    )
+
+
+EVENTS = [
+    _event(1, "treadle.performance.decayed", "endpoint/delay", 3, {"text": "Brier of version 7 is 0.1512 over 14 blocks, 0.0121 worse than its evaluation promises at this base rate."}),
+    _event(2, "treadle.approval.requested", "model/delay/9", 47, {"question": "May delay@9 serve in prod?"}),
+    _event(3, "treadle.model.registered", "model/delay/9", 48, {"model": "delay", "number": 9, "metrics": {"roc_auc": 0.748, "brier": 0.1461}, "gates": [{"passed": True}] * 7}),
+    _event(4, "treadle.run.queued", f"run/{RUN}", 284, {"pipeline": "delay_model", "run_id": RUN, "reason": {"text": "Brier decayed by 0.0121 over 14 blocks; 4 of 6 retrainings used"}}),
+    _event(5, "treadle.release.started", "endpoint/delay", 4 * 1440, {"endpoint": "delay", "version": 8, "strategy": {"share": 0.05}}),
+    _event(6, "treadle.data.arrived", "dataset/flights", 1440, {"dataset": "flights", "number": 31, "rows": 27914, "added_rows": 912}),
+    _event(7, "treadle.release.stopped", "release/rel_1", 9 * 1440, {"endpoint": "delay", "to_version": 6, "reason": "That the challenger does no harm is rejected at level 0.05: e-value 23.1, needed 20. The champion stays."}),
+]  # fmt: skip
+
+APPROVAL = Approval(
+    project="flights",
+    environment="prod",
+    approval_id="apr_0000000000000000000000aa",
+    subject="model/delay/9",
+    question="May delay@9 serve in prod?",
+    state=ApprovalState.waiting,
+    asked_by="delay_model",
+    asked_time=NOW - dt.timedelta(minutes=47),
+)
+
+STATIONS = [
+    Station(name="Data", state="healthy", text="v31 · 27,914 rows", time=NOW),
+    Station(name="Features", state="healthy", text="5 views"),
+    Station(name="Training", state="healthy", text="finished · 3.2 s"),
+    Station(name="Evaluation", state="healthy", text="7 of 7 gates"),
+    Station(name="Packaging", state="healthy", text="sealed · 9f31c2aa"),
+    Station(name="Registry", state="waits", text="delay 9 validated"),
+    Station(name="Release", state="tried", text="canary 5 % · day 4"),
+    Station(name="Serving", state="healthy", text="version 7 · 2 workers"),
+    Station(name="Monitoring", state="waits", text="decay alarm"),
+]
+
+
+def _at(month: int, day: int) -> dt.datetime:
+    return dt.datetime(2013, month, day, tzinfo=UTC)
+
+
+def overview(**changes: Any) -> Overview:
+    """The loop on a day in September."""
+    marks = [{"kind": "release", "start": _at(d.month, d.day), "text": f"version {v} serves", "version": v} for d, v in CHANGES]
+    marks += [
+        {"kind": "alarm", "start": _at(3, 30), "end": _at(4, 20), "text": "Brier is 0.013 worse than promised.", "alarm": "decay"},
+        {"kind": "alarm", "start": _at(6, 3), "end": _at(6, 20), "text": "Predicted 0.255, and 0.132 came.", "alarm": "calibration"},
+        {"kind": "alarm", "start": _at(9, 11), "end": None, "text": "Brier is 0.012 worse than promised.", "alarm": "decay"},
+        {"kind": "canary", "start": _at(8, 20), "end": _at(8, 29), "text": "version 6: stopped", "version": 6},
+        {"kind": "canary", "start": _at(9, 10), "end": NOW, "text": "version 8: running", "version": 8},
+    ]
+    told = Overview(
+        project="flights",
+        environment="prod",
+        endpoint="delay",
+        sentence="Version 7 serves 95 % of requests. Version 8 is being tried on 5 %, day 4 of 14; so far no sign of harm.",
+        now=NOW,
+        virtual=True,
+        stations=STATIONS,
+        champion=7,
+        challenger=8,
+        travelling="Release",
+        waiting=[APPROVAL],
+        figures={
+            "blocks": 30,
+            "predictions": 28211,
+            "outcomes": 20029,
+            "labels_in": 0.71,
+            "roc_auc": 0.7481,
+            "brier": 0.1462,
+            "calibration": 0.0041,
+            "latency_p99_ms": 2.91,
+            "releases": 4,
+            "retrainings": 4,
+            "budget": 6,
+        },
+        quality=days(),
+        marks=sorted(marks, key=lambda m: m["start"]),
+        events=EVENTS,
+    )
+    return replace(told, **changes)
+
+
+def version(number: int = 9, **changes: Any) -> ModelVersion:
+    """A version that passed."""
+    told = ModelVersion(
+        project="flights",
+        model="delay",
+        number=number,
+        state=VersionState.validated,
+        bundle_digest="9f31c2aa" * 8,
+        run_id=RUN,
+        metrics={"roc_auc": 0.7481, "brier": 0.1461},
+        gates=(GateResult(gate="no_worse brier", passed=True, text="0.1461 against the champion's 0.1482 on the same rows"),),
+        aliases=(),
+        actor="ada",
+        event_time=NOW - dt.timedelta(minutes=48),
+    )
+    return replace(told, **changes)
+
+
+APPLIED = Project(
+    name="flights",
+    datasets=(Dataset(name="flights", owner="network-ops", license="CC0-1.0"),),
+    feature_views=(
+        FeatureView(
+            name="carrier", entity=("carrier",), source="flights", windows={"late_3h": Window(column="late", aggregate="mean", over_s=10800, hop_s=60)}
+        ),
+    ),
+    endpoints=(Endpoint(name="delay", model="delay", release=Canary(share=0.05, deadline_blocks=14)),),
+    environments=(Environment(name="staging"), Environment(name="prod", after="staging")),
+)
+
+RELEASE = Release(
+    project="flights",
+    environment="prod",
+    release_id="rel_8",
+    endpoint="delay",
+    model="delay",
+    from_version=7,
+    to_version=8,
+    strategy=Canary(share=0.05),
+    state=ReleaseState.running,
+    generation=12,
+    actor="system",
+    started=NOW - dt.timedelta(days=4),
+    facts={"blocks": 3, "log_e_worse": 0.4, "threshold": 2.996},
+)
+
+RAN = Run(
+    project="flights",
+    environment="prod",
+    run_id=RUN,
+    experiment="default",
+    pipeline="delay_model",
+    state=RunState.finished,
+    params={"seed": 7},
+    reason=Reason(kind="decayed", text="Brier decayed by 0.0121", trigger="delay.retrain", event_id=EVENTS[0].event_id),
+    actor="system",
+    definition_digest="a" * 64,
+    project_digest="b" * 64,
+    code_digest="c" * 64,
+    environment_digest="d" * 64,
+    event_time=NOW - dt.timedelta(hours=4),
+    recorded_time=NOW,
+    started=NOW - dt.timedelta(hours=4),
+    ended=NOW - dt.timedelta(hours=4) + dt.timedelta(seconds=3.2),
+)
+
+STEPS = [
+    Step(project="flights", run_id=RUN, path="0000:training_set", name="training_set", state=StepState.cached, cache_key="k", components={}, why="same inputs, code and environment as before"),
+    Step(project="flights", run_id=RUN, path="0001:fit", name="fit", state=StepState.finished, cache_key="k", components={}, why="input `rows` changed", output="e" * 64),
+]  # fmt: skip
+
+CHAIN = workshop.Chain(
+    prediction_id="01k9-ff-2",
+    links=[
+        {"link": "prediction", "id": "01k9-ff-2", "model": "delay", "model_version": 7, "output": 0.2312, "unit": "UA-1545", "event_time": NOW, "inputs": {"carrier": "UA"}},
+        {"link": "model version", "model": "delay", "number": 7, "state": "released", "metrics": {"brier": 0.148}},
+        {"link": "run", "run_id": RUN, "pipeline": "delay_model"},
+        {"link": "environment", "python": "3.11.7", "lock": ["numpy==2.0", "polars==1.36", "lightgbm==4.6", "scipy==1.16"]},
+    ],
+)  # fmt: skip
+
+
+class Still:
+    """What the console needs of a workshop. `answers` are records by operation, or functions of the request; `calls` is what was asked."""
+
+    def __init__(self, **changes: Any):
+        self.actor = OWNER
+        self.seen = overview(**changes)
+        self.calls: list[tuple[Any, Any, Any]] = []
+        self.answers: dict[type, Any] = {
+            workshop.ListProjects: [ProjectSummary(name="flights", environments=["prod", "staging"], endpoints=["delay"])],
+            workshop.GetApplied: APPLIED,
+            workshop.GetOverview: lambda _: self.seen,
+            workshop.WhyPrediction: CHAIN,
+            registry.GetModelVersion: lambda r: version(r.number),
+            registry.ListModelVersions: registry.ModelVersions(items=[version(9), version(8)], page=Page()),
+            registry.ListApprovals: [APPROVAL],
+            registry.GetApproval: APPROVAL,
+            registry.DecideApproval: APPROVAL,
+            releases.GetRelease: RELEASE,
+            releases.ListReleases: [RELEASE],
+            releases.GetSnapshot: lambda r: self._lacks("snapshot"),
+            ledger.GetEvent: EVENTS[0],
+            ledger.ListEvents: ledger.Events(items=EVENTS, page=Page(next="93")),
+            ledger.GetRun: ledger.RunDetail(run=RAN, metrics={"brier": 0.1461}, tags={}, artifacts=[]),
+            ledger.ListRuns: ledger.Runs(items=[RAN], page=Page()),
+            pipelines.ListSteps: STEPS,
+            pipelines.ReadLog: pipelines.LogLines(
+                items=[pipelines.LogLine(number=1, time=NOW, step="0001:fit", level="INFO", text="fitted 80 trees")], ended=True, page=Page()
+            ),
+            pipelines.ListTriggers: [],
+            monitoring.ListAlarms: [],
+            monitoring.ListWindows: [],
+        }
+        self.access = SimpleNamespace(authenticate=self._authenticate)
+
+    def dispatch(self, request: Any, *, actor: Actor, event_time: dt.datetime | None = None) -> Any:
+        self.calls.append((request, actor, event_time))
+        if type(request) not in self.answers:
+            return self._lacks(type(request).__name__)
+        answer = self.answers[type(request)]
+        return answer(request) if callable(answer) else answer
+
+    def _lacks(self, what: str) -> Any:
+        raise TreadleError(f"There is no {what}.", remedy="Make one.", code="not_found")
+
+    def _authenticate(self, token: str) -> Actor:
+        if token != "trd_good":
+            raise TreadleError("Nobody has this token.", remedy="Ask an admin for one.", code="unauthenticated")
+        return OWNER
