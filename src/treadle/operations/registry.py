@@ -118,12 +118,16 @@ class RequestApproval(Struct, frozen=True, kw_only=True):
     writes=Writes("treadle.approval.decided", "approval/{approval_id}"),
 )
 class DecideApproval(Struct, frozen=True, kw_only=True):
-    """Grant or refuse. With four eyes asked for by the environment, whoever asked cannot grant."""
+    """Grant or refuse. With four eyes asked for by the environment, whoever asked cannot grant.
+
+    An approver of one environment alone names it; it must be the approval's own.
+    """
 
     project: str
     approval_id: str
     grant: bool
     comment: str = ""
+    environment: str = ""
 
 
 @operation("GET /projects/{project}/approvals/{approval_id}", allow="read", returns=Approval)

@@ -214,6 +214,11 @@ class Registry:
             TreadleError: `denied` where four eyes are asked for and the asker decides, `conflict` where it was decided otherwise.
         """
         approval = approval_by_id(tx, request.project, request.approval_id)
+        if request.environment and request.environment != approval.environment:
+            raise TreadleError(
+                f"The approval {request.approval_id} is for {approval.environment}, not for {request.environment}.",
+                remedy=f"Name its own environment, {approval.environment}, or none.",
+            )
         then = ApprovalState.granted if request.grant else ApprovalState.refused
         if approval.state == then and approval.decided_by == call.actor.actor_id:
             return Unchanged(approval)

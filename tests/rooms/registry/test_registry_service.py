@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from treadle.ledger.dispatch import Dispatcher
 from treadle.operations import registry as ops
-from treadle.records.calls import Actor, Call, Role
+from treadle.records.calls import Actor, Call, Grant, Role
 from treadle.records.definitions import Endpoint, Environment, Project
 from treadle.records.digests import canonical, digest_of
 from treadle.records.errors import TreadleError
@@ -208,6 +208,18 @@ def test_approval_with_four_eyes(house):
     assert house(ops.ListApprovals(project="flights")) == []
     assert house(ops.ListApprovals(project="flights", state="granted")) == [granted]
     assert house(ops.GetApproval(project="flights", approval_id=asked.approval_id)) == granted
+
+
+def test_an_approver_of_one_environment_decides_there_only(house):
+    house.register()
+    here = Actor(actor_id="pia", name="Pia", grants=(Grant(project="flights", environment="prod", role=Role.approver),))
+    staging, prod = house.ask(1, "staging"), house.ask(1, "prod")
+    for approval, environment, code in ((prod, "", "denied"), (staging, "staging", "denied"), (staging, "prod", "bad_request")):
+        with pytest.raises(TreadleError) as caught:
+            house(ops.DecideApproval(project="flights", approval_id=approval.approval_id, grant=True, environment=environment), here)
+        assert caught.value.code == code
+    request = ops.DecideApproval(project="flights", approval_id=prod.approval_id, grant=True, environment="prod")
+    assert house(request, here).decided_by == "pia"
 
 
 def test_two_eyes_where_declared_and_refusals(house):
