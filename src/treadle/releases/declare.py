@@ -39,7 +39,7 @@ def canary(
     *,
     guard: Guard | None = None,
     block: str | dt.timedelta = "1d",
-    deadline: str | dt.timedelta = "14d",
+    deadline: str | dt.timedelta = "28d",
     min_rows: int = 20,
 ) -> Canary:
     """A canary: `share` of the units (0 to 1) is answered by the challenger and scored by both variants.
