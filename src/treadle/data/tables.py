@@ -89,11 +89,7 @@ class Tables:
             )
         except (DeltaError, OSError) as error:
             self._open.pop(path, None)
-            raise TreadleError(
-                f"The table {path} did not take the rows: {str(error).splitlines()[0][:300]}. Nothing of them is visible.",
-                remedy="Free space on the disk that holds the home (df -h), then append again: treadle doctor",
-                code="storage_full",
-            ) from error
+            raise _refused(path, error) from error
         table = table or self.newest(path)
         assert table is not None
         version = int(table.version())
@@ -132,3 +128,14 @@ class Tables:
                 remedy="If the table was vacuumed or its files removed, restore a backup: treadle restore",
                 code="corrupt",
             ) from error
+
+
+def _refused(path: Path, error: Exception) -> TreadleError:
+    said = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    full = any(words in str(error) for words in ("No space left", "os error 28", "quota", "os error 122"))
+    return TreadleError(
+        f"The table {path} did not take the rows: {said}. Nothing of them is visible.",
+        remedy=("Free space on the disk that holds the home (df -h)" if full else "Look at the home (treadle doctor)")
+        + ", then append again.",
+        code="storage_full" if full else "unavailable",
+    )

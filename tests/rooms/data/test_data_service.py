@@ -1,6 +1,8 @@
 """Datasets on both databases: versions, exactly-once, what is refused, what a crash leaves."""
 
 import datetime as dt
+import os
+import subprocess
 import threading
 
 import polars as pl
@@ -209,6 +211,32 @@ def test_compaction_keeps_every_version(data):
     assert len(table.file_uris()) < 10
     assert data.read("p", "flights").collect()["id"].to_list() == list(range(55))
     assert data.read("p", "flights", 30).collect()["id"].to_list() == list(range(30))
+
+
+def fill(data, frame: pl.DataFrame) -> None:
+    for _ in range(100):
+        data.append("p", dataset("noise"), frame, actor=SYSTEM, profile=False)
+
+
+def test_a_full_disk_takes_nothing_half(data, tmp_path):
+    small = data.layout.root / "tables"
+    small.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        frame = pl.DataFrame({"noise": [os.urandom(20).hex() for _ in range(3000)]})
+        with pytest.raises(TreadleError) as raised:
+            fill(data, frame)
+        appended = data.version("p", "noise").number
+        assert appended > 2
+        assert raised.value.code == "storage_full"
+        assert data.read("p", "noise").collect().height == 3000 * appended
+        subprocess.run(["mount", "-o", "remount,size=4m", str(small)], check=True)
+        assert data.append("p", dataset("noise"), frame, actor=SYSTEM, profile=False).number == appended + 1
+        assert data.read("p", "noise").collect().height == 3000 * (appended + 1)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_a_table_whose_files_are_gone_is_corrupt(data):
