@@ -275,12 +275,8 @@ class DataService:
         """A version's profile."""
         version = _version(connection, request.project, request.dataset, request.number)
         kept = queries.profile_digest(connection, request.project, request.dataset, version.number)
-        if kept is None:
-            raise TreadleError(
-                f"Version {version.number} of {request.dataset} was appended without a profile.",
-                remedy=f"Profile it: treadle data profile {request.dataset} --version {version.number} --compute",
-                code="not_found",
-            )
+        if kept is None:  # appended with `profile=False`
+            return self.profile(request.project, request.dataset, version.number)
         return msgspec.json.decode(self.blobs.get(kept), type=TableProfile)
 
     def profile(self, project: str, dataset: str, number: int = 0) -> TableProfile:

@@ -80,8 +80,9 @@ def test_the_digest_chains_over_what_was_appended(data):
     again = data.append("p", FLIGHTS, rows(0, 5), actor=SYSTEM, profile=False)
     assert again.number == 2
     assert again.digest != first.digest
-    with pytest.raises(TreadleError, match="without a profile"):
-        data.dispatch(GetDatasetProfile(project="p", dataset="flights", number=1), actor=SYSTEM)
+    computed = data.dispatch(GetDatasetProfile(project="p", dataset="flights", number=1), actor=SYSTEM)
+    assert computed.rows == 5
+    assert computed == data.profile("p", "flights", 1)
 
 
 def test_the_content_digest_sees_values_only():
