@@ -193,6 +193,34 @@ def test_chunked_and_pipelined_requests(gateway):
         assert b"400" in connection.recv(1 << 16)
 
 
+def test_the_short_and_the_long_way_keep_their_order(gateway, web):
+    web("POST", "/endpoints/delay/predict", {"rows": rows(1)})  # from now on the path is known
+    body = json.dumps({"rows": rows(1)}).encode()
+    post = b"POST /endpoints/delay/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    get = b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    large = json.dumps({"columns": flights(6000)}).encode()
+    chunked = b"POST /endpoints/delay/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked += b"%x\r\n%b\r\n0\r\n\r\n" % (len(large), large)
+    bad = b"POST /endpoints/delay/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n{"
+    last = b"POST /endpoints/delay/predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as connection:
+        for byte in post:
+            connection.send(bytes([byte]))
+        connection.sendall(get + post + chunked + post + bad + get + last)
+        received = b""
+        while chunk := connection.recv(1 << 16):
+            received += chunk
+    statuses, sizes = [], []
+    while received:
+        head, _, rest = received.partition(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        statuses.append(int(head.split()[1]))
+        answer, received = json.loads(rest[:size]), rest[size:]
+        sizes.append(len(answer.get("predictions", ())))
+    assert statuses == [200, 200, 200, 200, 200, 400, 200, 400]
+    assert sizes == [1, 0, 1, 6000, 1, 0, 0, 0]
+
+
 def test_the_client_says_what_the_gateway_says(gateway):
     with InferenceClient("127.0.0.1", gateway.port) as client:
         answer = client.predict(ENDPOINT, flights(3), NOW_US, ["a", "b", "c"])

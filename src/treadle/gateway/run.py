@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from treadle.gateway.app import Gateway
 from treadle.gateway.guard import LOOPBACK, Guard
+from treadle.gateway.protocol import quick_protocol
 from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
 from treadle.serving import snapshots
@@ -42,6 +43,8 @@ _log = logging.getLogger(__name__)
 POLL_S = 0.05
 #: How long SIGTERM waits for requests under way, seconds.
 GRACE_S = 10
+#: How long an idle connection is kept, seconds.
+KEEP_ALIVE_S = 300
 TOKEN = "TREADLE_GATEWAY_TOKEN"
 
 
@@ -146,14 +149,15 @@ def serve(settings: Settings, listening: socket.socket, *, announce: bool) -> No
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=quick_protocol(app),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
-        timeout_keep_alive=75,
         server_header=False,
         date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         backlog=2048,
     )
