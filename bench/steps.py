@@ -28,8 +28,7 @@ from treadle.records.ids import new_id
 from treadle.store import migrate
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database
-from treadle.store.queries import ledger
-from treadle.store.queries import workshop
+from treadle.store.queries import ledger, workshop
 
 PROJECT = "bench"
 

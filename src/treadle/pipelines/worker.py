@@ -108,6 +108,8 @@ class Worker:
         with self.database.read() as connection:
             due = queries.due_jobs(connection, "run", now, 8)
             held = queries.leased_jobs(connection, "run")
+        if not due and not held:
+            return None
         owner = lease.new_owner()
         lease.live.add(owner)
         leased = None
