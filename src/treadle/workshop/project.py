@@ -53,8 +53,8 @@ def load(folder: Path | str) -> LoadedProject:
     """Import a project from its folder.
 
     Raises:
-        TreadleError: `bad_definition` for a missing or unreadable `treadle.toml`, a module with a syntax or import error, two definitions of
-            one name, or a name that nothing defines.
+        TreadleError: `bad_definition` for a missing or unreadable `treadle.toml`, a module with a syntax or import error, two
+            definitions of one name, or a name that nothing defines.
     """
     root = Path(folder).resolve()
     settings = _settings(root)
@@ -108,13 +108,14 @@ def _settings(root: Path) -> dict[str, str]:
 
 
 def _import(root: Path, name: str) -> ModuleType:
-    """Import the module from `root`, anew: modules of the project that were imported before are dropped first."""
+    """Import the module from `root`, anew: what was imported under the names of its files, from here or another folder, is dropped first,
+    and no bytecode is kept, which Python would take for that of a file edited within the same second."""
     sys.path[:] = [str(root), *(p for p in sys.path if p != str(root))]
     importlib.invalidate_caches()
-    for loaded, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if loaded != "__main__" and file and root in Path(file).parents and "site-packages" not in file:
-            del sys.modules[loaded]
+    ours = {p.stem for p in root.glob("*.py")} | {p.parent.name for p in root.glob("*/__init__.py")}
+    for loaded in [m for m in sys.modules if m.partition(".")[0] in ours and m != "__main__"]:
+        del sys.modules[loaded]
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         return importlib.import_module(name)
     except SyntaxError as error:
@@ -131,6 +132,8 @@ def _import(root: Path, name: str) -> ModuleType:
             remedy=f"Try it by itself: cd {root} && python -c 'import {name}'",
             code="bad_definition",
         ) from error
+    finally:
+        sys.dont_write_bytecode = kept
 
 
 def _place(error: BaseException, root: Path) -> str:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,41 @@ def check_port(host: str, port: int) -> None:
             code="busy",
             details={"host": host, "port": port},
         ) from error
+
+
+@contextlib.contextmanager
+def gateways(layout: Layout, places: Iterable[tuple[str, str]], *, seconds: float = 30.0) -> Iterator[None]:
+    """A gateway for each (project, environment) that has none running, as long as the block lasts.
+
+    Raises:
+        TreadleError: `unavailable` where one does not answer within `seconds`.
+    """
+    logs = layout.root / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    there = {note.name for note in living(layout)}
+    children: list[_Child] = []
+    try:
+        for project, environment in places:
+            name = f"gateway-{project}-{environment}"
+            if name not in there:
+                words = ["--home", str(layout.root), "--project", project, "--env", environment, "--port", "0"]
+                children.append(_Child(name, [sys.executable, "-m", "treadle.gateway", *words], logs / f"{name}.log"))
+                children[-1].start()
+        deadline = time.monotonic() + seconds
+        while not {child.name for child in children} <= {note.name for note in living(layout)}:
+            lost = next((child for child in children if child.ended() is not None), None)
+            if lost is not None or time.monotonic() > deadline:
+                name = (lost or children[0]).name
+                raise TreadleError(f"{name} did not start.", remedy=f"Read its log: {logs / name}.log", code="unavailable")
+            time.sleep(0.02)
+        yield
+    finally:
+        for child in children:
+            if child.process is not None:
+                child.process.terminate()
+        for child in children:
+            if child.process is not None:
+                child.process.wait(_GRACE)
 
 
 class _Child:
