@@ -20,7 +20,7 @@ def battery(url: str, home: Path, *, seed: int, kills: int) -> dict[str, Any]:
         [sys.executable, str(WORKER), url, str(home), str(seed), str(kills)],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         check=False,
         env={**os.environ, "TREADLE_TEST_EFFECTS": str(home / "effects.txt")},
     )
@@ -28,6 +28,7 @@ def battery(url: str, home: Path, *, seed: int, kills: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("kills", [pytest.param(12, id="12 kills"), pytest.param(210, id="210 kills", marks=pytest.mark.heavy)])
 def test_kills_lose_at_most_the_step_in_flight(database: Database, database_url: str, tmp_path: Path, kills: int, capsys: Any) -> None:
     told = battery(database_url, tmp_path, seed=kills, kills=kills)
