@@ -1,5 +1,6 @@
 """`replay` and `demo`: the loop on recorded history."""
 
+import datetime as dt
 from pathlib import Path
 
 import click
@@ -8,43 +9,86 @@ import msgspec
 from treadle.cli import show
 from treadle.cli.runs import moment
 from treadle.cli.session import Session, verb
+from treadle.operations.releases import GetSnapshot
+from treadle.operations.workshop import GetApplied, ListProjects
+from treadle.records.errors import TreadleError
 
 
 @click.command()
-@click.option("--from", "since", metavar="TIME", required=True, help="First day of business time.")
-@click.option("--to", "until", metavar="TIME", required=True, help="Last day.")
-@click.option("--policy", default="declared", show_default=True, help="declared, never or monthly.")
-@verb(project=True, environment=True, remote=False)
-def replay(session: Session, since: str, until: str, policy: str, project: str | None, env: str | None) -> None:
-    """Drive the loop through recorded history in virtual time: what would the year have looked like under this policy?
+@click.argument("endpoint", required=False)
+@click.option(
+    "--history", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, help="A folder with a file a dataset."
+)
+@click.option("--from", "since", metavar="TIME", required=True, help="First moment of business time.")
+@click.option("--to", "until", metavar="TIME", required=True, help="Where to stop, exclusive.")
+@click.option("--ingest", "first", is_flag=True, help="Ingest what was known before --from first.")
+@verb(project=True, environment=True, remote=False, store=True)
+def replay(
+    session: Session, endpoint: str | None, history: Path, since: str, until: str, first: bool, project: str | None, env: str | None
+) -> None:
+    """Drive the loop of ENDPOINT through recorded history in virtual time, under the policy that it declares.
 
-    Valid only where predictions do not change outcomes, which an endpoint declares; refused otherwise.
+    The home's own gateways, log, monitors, triggers and releases are at work; only the clock is virtual. Valid only where predictions
+    do not change outcomes, which an endpoint declares; refused otherwise. Use a home of its own for it.
 
     \b
     Example:
-      treadle replay --from 2013-04-01 --to 2013-12-31 --policy monthly
+      treadle replay delay --env prod --history history --from 2013-02-01 --to 2013-12-31
     """
-    from treadle.workshop.replay import replay as drive
+    from treadle.records.clock import VirtualClock, utc
+    from treadle.workshop.history import History
+    from treadle.workshop.replay import Progress, Replay, ingest
+    from treadle.workshop.supervisor import gateway_folders, gateways, living
 
+    start, end = utc(moment(since)), utc(moment(until))
+    if end <= start:
+        raise TreadleError(f"From {start:%Y-%m-%d} to {end:%Y-%m-%d} there is no time.", remedy="Give --to a later time than --from.")
+    session.clock = VirtualClock(start)
+    workshop = session.workshop
+    working = [note for note in living(workshop.layout) if note.name.startswith("worker")]
+    if working:
+        raise TreadleError(
+            f"A worker (pid {working[0].pid}) turns this home by the real clock; both at once would mix two times.",
+            remedy="Stop it (treadle up: Ctrl-C), or replay in another home: --home DIR",
+            code="busy",
+        )
     name = session.project(project)
-    summary = drive(
-        session.workshop,
-        project=name,
-        environment=session.environment(name, env),
-        root=session.root,
-        since=moment(since),
-        until=moment(until),
-        policy=policy,
-        tell=(lambda text: click.echo(text, err=True)),
-    )
-    plain = msgspec.to_builtins(summary)
+    environment = session.environment(name, env)
+    endpoint = session.endpoint(name, environment, endpoint)
+    definitions = session.call(GetApplied(project=name, environment=environment))
+    record = History(history, definitions.datasets if definitions else ())
+    if first:
+        for dataset, rows in ingest(workshop, name, record, until=start).items():
+            click.echo(f"ingested {rows:,} rows of {dataset}", err=True)
+    _serves(session, name, environment, endpoint, start)
+
+    def told(where: Progress) -> None:
+        click.echo(f"{where.now:%Y-%m-%d}  {where.share:4.0%}  {where.predictions:,} predictions", err=True)
+
+    gateway_folders(workshop)
+    places = [(p.name, e) for p in session.call(ListProjects()) if p.name == name for e in p.environments]
+    with gateways(workshop.layout, places):
+        seen = Replay(workshop, name, environment, endpoint, record, progress=told).run(start, end)
     if session.as_json:
-        show.as_json(plain)
-        return
-    months = plain.get("months", [])
-    if months:
-        show.table([k.upper() for k in months[0]], [list(m.values()) for m in months])
-    show.facts((k.replace("_", " "), v) for k, v in plain.items() if not isinstance(v, list))
+        show.as_json(seen)
+    else:
+        show.facts((k.replace("_", " "), v) for k, v in msgspec.to_builtins(seen).items())
+
+
+def _serves(session: Session, project: str, environment: str, endpoint: str, start: dt.datetime) -> None:
+    """Raise where the endpoint has no champion yet: a replay asks it from its first block on."""
+    try:
+        served = session.call(GetSnapshot(project=project, environment=environment)).snapshot.endpoints
+    except TreadleError as error:
+        if error.code != "not_found":
+            raise
+        served = ()
+    if not any(e.name == endpoint and e.champion is not None for e in served):
+        raise TreadleError(
+            f"Nothing serves {endpoint} in {environment} yet, so there is nobody to ask.",
+            remedy=f"Train and release a first version: treadle run PIPELINE --at {start:%Y-%m-%d}, then treadle release start {endpoint}",
+            code="conflict",
+        )
 
 
 @click.command()

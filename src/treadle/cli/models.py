@@ -24,7 +24,8 @@ def models(session: Session, model: str | None, project: str | None, limit: int)
     """
     name = session.project(project)
     if model and "@" in model:
-        _one(session, session.call(GetModelVersion(project=name, **version_of(model))))
+        wanted, number = version_of(model)
+        _one(session, session.call(GetModelVersion(project=name, model=wanted, number=number)))
         return
     names = [model] if model else _served(session, name)
     found = [v for m in names for v in session.call(ListModelVersions(project=name, model=m, limit=limit)).items]
@@ -98,23 +99,23 @@ def reject(session: Session, approval: str, comment: str, project: str | None, e
     _decide(session, approval, grant=False, comment=comment, project=project, env=env)
 
 
-def version_of(text: str) -> dict[str, str | int]:
+def version_of(text: str) -> tuple[str, int]:
     """`delay@12` as model and number.
 
     >>> version_of("delay@12")
-    {'model': 'delay', 'number': 12}
+    ('delay', 12)
     """
     model, _, number = text.partition("@")
     if not model or not number.isdigit():
         raise TreadleError(f"{text!r} names no model version.", remedy="Write MODEL@NUMBER, for example delay@12 (treadle models)")
-    return {"model": model, "number": int(number)}
+    return model, int(number)
 
 
 def _decide(session: Session, approval: str, *, grant: bool, comment: str, project: str | None, env: str | None) -> None:
     name = session.project(project)
     if "@" in approval:
-        version = version_of(approval)
-        subject = f"model/{version['model']}/{version['number']}"
+        model, number = version_of(approval)
+        subject = f"model/{model}/{number}"
         waiting: list[Approval] = session.call(ListApprovals(project=name))
         fitting = [a for a in waiting if a.subject == subject and env in (None, a.environment)]
         if len(fitting) != 1:

@@ -121,7 +121,7 @@ def _rows(file: str) -> list[dict[str, Any]]:
         if file.endswith(".csv"):
             return [{k: _csv(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(raw.decode("utf-8-sig")))]
         if file.endswith((".jsonl", ".ndjson")):
-            return msgspec.json.decode_lines(raw, type=dict[str, Any])
+            return msgspec.json.Decoder(dict[str, Any]).decode_lines(raw)
         return msgspec.json.decode(raw, type=list[dict[str, Any]])
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, csv.Error) as error:
         raise TreadleError(

@@ -54,7 +54,7 @@ def start(
     if version is None:
         number = session.call(GetModelVersion(project=name, model=declared.model, number=0)).number
     else:
-        number = int(version_of(version if "@" in version else f"{declared.model}@{version}")["number"])
+        _, number = version_of(version if "@" in version else f"{declared.model}@{version}")
     _told(
         session,
         session.call(

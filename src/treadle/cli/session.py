@@ -28,6 +28,7 @@ class Session:
         self.url = url
         self.as_json = as_json
         self.store = store
+        self.clock: Any = None  # another clock than the machine's, set before the home is opened
         self._workshop: Any = None
         self._client: Any = None
 
@@ -59,7 +60,7 @@ class Session:
     def _open(self) -> None:
         from treadle.workshop import open_home
 
-        self._workshop = open_home(self.home, store=self.store)
+        self._workshop = open_home(self.home, store=self.store, clock=self.clock)
 
     def call(self, request: Any, *, idempotency_key: str | None = None, event_time: dt.datetime | None = None) -> Any:
         """Run an operation, here or on the server."""

@@ -6,8 +6,8 @@ import click
 
 from treadle.cli import show
 from treadle.cli.session import Session, verb
-from treadle.operations.ledger import Events, ListEvents
-from treadle.operations.workshop import GetOverview, ListProjects, Overview
+from treadle.operations.ledger import Events, ListEvents, ListRuns
+from treadle.operations.workshop import GetApplied, GetOverview, ListProjects, Overview
 from treadle.records.ledger import Event
 
 _POLL = 0.5
@@ -28,6 +28,12 @@ def status(session: Session, endpoint: str | None, project: str | None, env: str
         environments = next((p.environments for p in session.call(ListProjects()) if p.name == name), [])
         env = "prod" if "prod" in environments else None
     environment = session.environment(name, env)
+    applied = session.call(GetApplied(project=name, environment=environment))
+    if applied is not None and not applied.endpoints and endpoint is None and not session.as_json:
+        click.echo(f"{name} is applied in {environment} and has no endpoint, so there is no loop to look at. Its runs:")
+        found = session.call(ListRuns(project=name, environment=environment, limit=5)).items
+        show.table(("RUN", "PIPELINE", "STATE", "TIME"), [(r.run_id, r.pipeline, r.state, r.event_time) for r in found])
+        return
     seen: Overview = session.call(GetOverview(project=name, environment=environment, endpoint=endpoint or ""))
     if session.as_json:
         show.as_json(seen)

@@ -49,8 +49,8 @@ def reproduce(session: Session, version: str, project: str | None) -> int:
     """
     from treadle.workshop.reproduce import reproduce as again
 
-    asked = version_of(version)
-    answer = again(session.workshop, session.project(project), str(asked["model"]), int(asked["number"]))
+    model, number = version_of(version)
+    answer = again(session.workshop, session.project(project), model, number)
     plain = msgspec.to_builtins(answer)
     if session.as_json:
         show.as_json(plain)
