@@ -56,7 +56,7 @@ def reproduce(session: Session, version: str, project: str | None) -> int:
         show.as_json(plain)
     else:
         show.facts((k.replace("_", " "), v) for k, v in plain.items())
-    return 0 if plain.get("equal", plain.get("equal_digest")) else 1
+    return 0 if answer.verdict in ("identical", "equal") else 1
 
 
 def _fact(key: str, value: Any) -> str:
