@@ -107,6 +107,7 @@ class Desk:
             "q": self.request.query_params.get("q", ""),
             "endpoints": next((p.endpoints for p in self.projects if p.name == self.project), []),
             "static": static_path,
+            "fragment": False,
         }
         return templates().get_template(template).render({**frame, **context})
 

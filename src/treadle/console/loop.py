@@ -7,6 +7,7 @@ person's answer.
 import hashlib
 from typing import Any
 
+import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from treadle.console import words
@@ -116,13 +117,16 @@ def _html(desk: Desk, *, fragment: bool = False, error: TreadleError | None = No
         raise TreadleError("Nothing is applied here any more.", remedy=f"treadle apply --env {desk.environment}", code="not_found")
     query = f"?{desk.request.url.query}" if desk.request.url.query else ""
     drawn = series(seen)
+    cards, notice = _cards(desk, seen, kept or {}), _notice(desk)
+    shown = [msgspec.structs.replace(seen, now=seen.now.replace(second=0, microsecond=0)), cards, notice, desk.projects]
+    version = hashlib.blake2s(msgspec.json.encode(shown, enc_hook=str), digest_size=10).hexdigest()
     context: dict[str, Any] = {
         "headline": headline(seen),
         "live": f"{desk.base}/live{query}",
         "ring": ring(seen.stations, seen.travelling),
         "centre": centre(seen),
-        "cards": _cards(desk, seen, kept or {}),
-        "figures_title": f"Last {seen.figures.get('blocks', 30)} days" if seen.figures.get("blocks") else "Last 30 days",
+        "cards": cards,
+        "figures_title": f"Last {seen.figures.get('blocks') or 30} days",
         "figures": figures(seen, desk.base),
         "chart": drawn,
         "chart_label": chart_label(seen, drawn),
@@ -130,14 +134,12 @@ def _html(desk: Desk, *, fragment: bool = False, error: TreadleError | None = No
         "months": months(seen),
         "marks": [{**m, "tone": _MARKS.get(m["kind"], "quiet")} for m in reversed(seen.marks)],
         "version_base": f"{desk.base}{words.path('models', _model(desk, seen))}" if drawn else "",
-        "notice": _notice(desk),
+        "notice": notice,
         "error": error,
-        "fragment": True,
-        "version": "",
+        "fragment": fragment,
+        "version": version,
     }
-    body = desk.render("loop.html", **context)
-    version = hashlib.blake2s(body.encode(), digest_size=10).hexdigest()
-    return desk.render("loop.html", **{**context, "fragment": fragment, "version": version}), version
+    return desk.render("loop.html", **context), version
 
 
 _MARKS = {"release": "healthy", "canary": "tried", "alarm": "waits"}

@@ -86,7 +86,7 @@ def _arc(start: float, end: float, travelled: bool) -> Arc:
     middle = (start + end) / 2
     mx, my = _on(middle)
     along = middle + math.pi / 2  # clockwise
-    tips = [(mx + 5 * math.cos(along + turn), my + 5 * math.sin(along + turn)) for turn in (2.5, 0.0, -2.5)]
+    tips = [(mx + 5 * math.cos(along + turn), my + 5 * math.sin(along + turn)) for turn in (2.25, 0.0, -2.25)]
     chevron = " ".join(f"{x:.1f},{y:.1f}" for x, y in tips)
     return Arc(d=f"M{x0},{y0}A{RADIUS},{RADIUS} 0 0 1 {x1},{y1}", travelled=travelled, chevron=chevron)
 

@@ -1,11 +1,14 @@
 """A made-up home that stands still: records of a loop in full swing, behind the console's one door."""
 
+import asyncio
 import datetime as dt
 import math
 import random
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.operations import ledger, monitoring, pipelines, registry, releases, workshop
@@ -22,7 +25,13 @@ UTC = dt.UTC
 NOW = dt.datetime(2013, 9, 14, 13, 42, tzinfo=UTC)
 OWNER = Actor(actor_id="ada", name="ada", role=Role.admin)
 RUN = "run_01k9zz00000000000000000041"
-CHANGES = ((dt.date(2013, 2, 1), 1), (dt.date(2013, 3, 9), 2), (dt.date(2013, 4, 21), 4), (dt.date(2013, 6, 15), 5), (dt.date(2013, 7, 28), 7))
+CHANGES = (
+    (dt.date(2013, 2, 1), 1),
+    (dt.date(2013, 3, 9), 2),
+    (dt.date(2013, 4, 21), 4),
+    (dt.date(2013, 6, 15), 5),
+    (dt.date(2013, 7, 28), 7),
+)
 
 
 def days(until: dt.datetime = NOW) -> list[dict[str, Any]]:
@@ -69,14 +78,42 @@ def _event(number: int, type: str, subject: str, minutes: int, payload: dict[str
 
 
 EVENTS = [
-    _event(1, "treadle.performance.decayed", "endpoint/delay", 3, {"text": "Brier of version 7 is 0.1512 over 14 blocks, 0.0121 worse than its evaluation promises at this base rate."}),
+    _event(
+        1,
+        "treadle.performance.decayed",
+        "endpoint/delay",
+        3,
+        {"text": "Brier of version 7 is 0.1512 over 14 blocks, 0.0121 worse than its evaluation promises."},
+    ),
     _event(2, "treadle.approval.requested", "model/delay/9", 47, {"question": "May delay@9 serve in prod?"}),
-    _event(3, "treadle.model.registered", "model/delay/9", 48, {"model": "delay", "number": 9, "metrics": {"roc_auc": 0.748, "brier": 0.1461}, "gates": [{"passed": True}] * 7}),
-    _event(4, "treadle.run.queued", f"run/{RUN}", 284, {"pipeline": "delay_model", "run_id": RUN, "reason": {"text": "Brier decayed by 0.0121 over 14 blocks; 4 of 6 retrainings used"}}),
+    _event(
+        3,
+        "treadle.model.registered",
+        "model/delay/9",
+        48,
+        {"model": "delay", "number": 9, "metrics": {"roc_auc": 0.748, "brier": 0.1461}, "gates": [{"passed": True}] * 7},
+    ),
+    _event(
+        4,
+        "treadle.run.queued",
+        f"run/{RUN}",
+        284,
+        {"pipeline": "delay_model", "run_id": RUN, "reason": {"text": "Brier decayed by 0.0121 over 14 blocks; 4 of 6 retrainings used"}},
+    ),
     _event(5, "treadle.release.started", "endpoint/delay", 4 * 1440, {"endpoint": "delay", "version": 8, "strategy": {"share": 0.05}}),
     _event(6, "treadle.data.arrived", "dataset/flights", 1440, {"dataset": "flights", "number": 31, "rows": 27914, "added_rows": 912}),
-    _event(7, "treadle.release.stopped", "release/rel_1", 9 * 1440, {"endpoint": "delay", "to_version": 6, "reason": "That the challenger does no harm is rejected at level 0.05: e-value 23.1, needed 20. The champion stays."}),
-]  # fmt: skip
+    _event(
+        7,
+        "treadle.release.stopped",
+        "release/rel_1",
+        9 * 1440,
+        {
+            "endpoint": "delay",
+            "to_version": 6,
+            "reason": "That the challenger does no harm is rejected: e-value 23.1, needed 20. The champion stays.",
+        },
+    ),
+]
 
 APPROVAL = Approval(
     project="flights",
@@ -171,7 +208,10 @@ APPLIED = Project(
     datasets=(Dataset(name="flights", owner="network-ops", license="CC0-1.0"),),
     feature_views=(
         FeatureView(
-            name="carrier", entity=("carrier",), source="flights", windows={"late_3h": Window(column="late", aggregate="mean", over_s=10800, hop_s=60)}
+            name="carrier",
+            entity=("carrier",),
+            source="flights",
+            windows={"late_3h": Window(column="late", aggregate="mean", over_s=10800, hop_s=60)},
         ),
     ),
     endpoints=(Endpoint(name="delay", model="delay", release=Canary(share=0.05, deadline_blocks=14)),),
@@ -215,19 +255,47 @@ RAN = Run(
 )
 
 STEPS = [
-    Step(project="flights", run_id=RUN, path="0000:training_set", name="training_set", state=StepState.cached, cache_key="k", components={}, why="same inputs, code and environment as before"),
-    Step(project="flights", run_id=RUN, path="0001:fit", name="fit", state=StepState.finished, cache_key="k", components={}, why="input `rows` changed", output="e" * 64),
-]  # fmt: skip
+    Step(
+        project="flights",
+        run_id=RUN,
+        path="0000:training_set",
+        name="training_set",
+        state=StepState.cached,
+        cache_key="k",
+        components={},
+        why="same inputs, code and environment as before",
+    ),
+    Step(
+        project="flights",
+        run_id=RUN,
+        path="0001:fit",
+        name="fit",
+        state=StepState.finished,
+        cache_key="k",
+        components={},
+        why="input `rows` changed",
+        output="e" * 64,
+    ),
+]
 
 CHAIN = workshop.Chain(
     prediction_id="01k9-ff-2",
     links=[
-        {"link": "prediction", "id": "01k9-ff-2", "model": "delay", "model_version": 7, "output": 0.2312, "unit": "UA-1545", "event_time": NOW, "inputs": {"carrier": "UA"}},
+        {
+            "link": "prediction",
+            "id": "01k9-ff-2",
+            "model": "delay",
+            "model_version": 7,
+            "output": 0.2312,
+            "unit": "UA-1545",
+            "event_time": NOW,
+            "inputs": {"carrier": "UA"},
+        },
         {"link": "model version", "model": "delay", "number": 7, "state": "released", "metrics": {"brier": 0.148}},
         {"link": "run", "run_id": RUN, "pipeline": "delay_model"},
         {"link": "environment", "python": "3.11.7", "lock": ["numpy==2.0", "polars==1.36", "lightgbm==4.6", "scipy==1.16"]},
     ],
-)  # fmt: skip
+)
 
 
 class Still:
@@ -256,7 +324,9 @@ class Still:
             ledger.ListRuns: ledger.Runs(items=[RAN], page=Page()),
             pipelines.ListSteps: STEPS,
             pipelines.ReadLog: pipelines.LogLines(
-                items=[pipelines.LogLine(number=1, time=NOW, step="0001:fit", level="INFO", text="fitted 80 trees")], ended=True, page=Page()
+                items=[pipelines.LogLine(number=1, time=NOW, step="0001:fit", level="INFO", text="fitted 80 trees")],
+                ended=True,
+                page=Page(),
             ),
             pipelines.ListTriggers: [],
             monitoring.ListAlarms: [],
@@ -278,3 +348,59 @@ class Still:
         if token != "trd_good":
             raise TreadleError("Nobody has this token.", remedy="Ask an admin for one.", code="unauthenticated")
         return OWNER
+
+
+class Answer(Struct, kw_only=True):
+    """What a page answered."""
+
+    status_code: int
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+
+class Browser:
+    """Calls an ASGI application as a browser on 127.0.0.1 would, following nothing."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    def get(self, path: str, params: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> Answer:
+        return self._call("GET", path + (f"?{urlencode(params)}" if params else ""), headers or {}, b"")
+
+    def post(self, path: str, data: dict[str, str], headers: dict[str, str] | None = None) -> Answer:
+        body = urlencode(data).encode()
+        return self._call("POST", path, {"content-type": "application/x-www-form-urlencoded", **(headers or {})}, body)
+
+    def _call(self, method: str, address: str, headers: dict[str, str], body: bytes) -> Answer:
+        parts = urlsplit(address)
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": parts.path,
+            "raw_path": quote(parts.path).encode(),
+            "query_string": quote(parts.query, safe="=&%+*").encode(),
+            "root_path": "",
+            "headers": [(b"host", b"127.0.0.1"), *((k.encode(), v.encode()) for k, v in headers.items())],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asyncio.run(self._app(scope, receive, send))
+        start = next(m for m in sent if m["type"] == "http.response.start")
+        content = b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
+        return Answer(status_code=start["status"], headers={k.decode(): v.decode() for k, v in start["headers"]}, content=content)
