@@ -28,6 +28,7 @@ from treadle.workshop import demo, verify
 from treadle.workshop.history import History
 from treadle.workshop.home import open_home
 from treadle.workshop.loops import Loop
+from treadle.workshop.processes import running_gateways
 from treadle.workshop.project import load
 from treadle.workshop.replay import Replay
 from treadle.workshop.reproduce import reproduce
@@ -35,12 +36,12 @@ from treadle.workshop.reproduce import reproduce
 FIRST_DAYS = dt.datetime(2013, 2, 6, tzinfo=UTC)
 LATER = dt.datetime(2013, 2, 19, tzinfo=UTC)
 
-SHUFFLED = '''
+SHUFFLED = """
 @tr.step
 def shuffled(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("late").shuffle(seed=1))
 
-'''
+"""
 
 INVERTED = """
 @tr.step
@@ -59,7 +60,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     with open_home(home, clock=VirtualClock(demo.START)) as shop:
         loaded = load(project)
         demo._apply(shop, loaded)
-        with demo._processes(shop, quiet):
+        with running_gateways(shop.layout, "flights", demo.ENVIRONMENTS):
             history = History(history_folder, loaded.definitions.datasets)
             loop = Loop(shop, name="test")
             demo._first_model(shop, loop, history, loaded, quiet)
@@ -120,7 +121,7 @@ def test_overview_says_it_in_a_sentence(street: SimpleNamespace) -> None:
     """What the first page shows agrees with what happened."""
     seen = street.shop.call(GetOverview(project="flights", environment="prod"))
     assert seen.sentence.startswith("Version 1 serves all traffic.")
-    assert [s.name for s in seen.stations][0] == "Data"
+    assert seen.stations[0].name == "Data"
     assert seen.virtual
     assert len(seen.quality) >= 4
 
@@ -175,9 +176,7 @@ def _candidate(street: SimpleNamespace, more: str, changes: dict[str, str]):
         base = digest_of(shop.call(GetApplied(project="flights", environment=environment)))
         shop.call(ApplyProject(project="flights", environment=environment, definitions=definitions, base=base))
     run_id, now = new_id("run"), shop.clock.now()
-    shop.call(
-        SubmitRun(project="flights", pipeline="delay_model", run_id=run_id, environment="prod", params={"until": now.isoformat()})
-    )
+    shop.call(SubmitRun(project="flights", pipeline="delay_model", run_id=run_id, environment="prod", params={"until": now.isoformat()}))
     street.loop.turn(now)
     steps = shop.call(ListSteps(project="flights", run_id=run_id))
     assert all(step.state in ("finished", "cached") for step in steps), steps

@@ -9,8 +9,6 @@ import datetime as dt
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -36,12 +34,12 @@ from treadle.records.clock import UTC, VirtualClock
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
-from treadle.records.layout import Layout
-from treadle.records.states import ReleaseState, RunState
+from treadle.records.states import RunState
 from treadle.workshop import policies, verify
 from treadle.workshop.history import History
 from treadle.workshop.home import Workshop, open_home
 from treadle.workshop.loops import Loop
+from treadle.workshop.processes import running_gateways, running_server
 from treadle.workshop.project import LoadedProject, load
 from treadle.workshop.replay import Progress as Where
 from treadle.workshop.replay import Replay, ingest
@@ -51,7 +49,6 @@ PROJECT, ENDPOINT, MODEL = "flights", "delay", "delay"
 START = dt.datetime(2013, 2, 1, tzinfo=UTC)
 END = dt.datetime(2014, 1, 1, 6, tzinfo=UTC)
 ENVIRONMENTS = ("staging", "prod")
-_READY_SECONDS = 30.0
 
 
 def run(build: Path, *, until: dt.datetime = END, console: Console | None = None) -> int:
@@ -74,7 +71,8 @@ def run(build: Path, *, until: dt.datetime = END, console: Console | None = None
         loaded = load(project)
         _apply(shop, loaded)
         gateway_folders(shop)
-        with _processes(shop, show) as processes:
+        with running_server(shop.layout) as (server, port), running_gateways(shop.layout, PROJECT, ENVIRONMENTS) as gateways:
+            show.print(f"Watch it turn: [bold]http://127.0.0.1:{port}/[/bold]")
             history = History(history_folder, loaded.definitions.datasets)
             loop = Loop(shop, name="demo")
             _first_model(shop, loop, history, loaded, show)
@@ -83,7 +81,7 @@ def run(build: Path, *, until: dt.datetime = END, console: Console | None = None
                 replay = Replay(shop, PROJECT, "prod", ENDPOINT, history, acknowledged=written, progress=told)
                 replay.run(START, until)
             loop.turn(clock.now() + dt.timedelta(hours=1))
-            peak = sum(_peak_mb(pid) for pid in (os.getpid(), *processes))
+            peak = sum(_peak_mb(pid) for pid in (os.getpid(), server, *gateways))
         show.print("Judging the year from outside, and against other policies …")
         summary = summarise(shop, build, until=until)
     summary = {"wall_seconds": round(time.monotonic() - began, 1), "peak_rss_mb": round(peak), **summary}
@@ -222,58 +220,6 @@ def _before(shop: Workshop, bundle: Any) -> pl.DataFrame:
     return joined.join(truth, on="flight_id", how="left")
 
 
-# ── the processes ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def _processes(shop: Workshop, show: Console) -> Iterator[list[int]]:
-    """API with console, and a gateway for each environment, as processes of their own; ended by SIGTERM."""
-    home = str(shop.layout.root)
-    logs = shop.layout.root / "logs"
-    logs.mkdir(exist_ok=True)
-    port = _free_port(8400)
-    commands = {"server": [sys.executable, "-m", "treadle", "server", "--home", home, "--port", str(port)]}
-    for environment in ENVIRONMENTS:
-        commands[f"gateway-{PROJECT}-{environment}"] = [
-            *(sys.executable, "-m", "treadle.gateway", "--home", home),
-            *("--project", PROJECT, "--env", environment, "--port", "0"),
-        ]
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        for name, command in commands.items():
-            with (logs / f"{name}.log").open("ab") as log:
-                running.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL))
-        for name, process in zip(commands, running, strict=True):
-            _await(shop.layout, name, process)
-        show.print(f"Watch it turn: [bold]http://127.0.0.1:{port}/[/bold]")
-        yield [p.pid for p in running]
-    finally:
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-        for process in running:
-            process.wait(timeout=30)
-
-
-def _await(layout: Layout, name: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    while not (layout.processes / f"{name}.json").exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise TreadleError(f"{name} did not start.", remedy=f"Read its log: {layout.root}/logs/{name}.log", code="unavailable")
-        time.sleep(0.02)
-
-
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
-    raise AssertionError("the system gave no port")
-
-
 def _peak_mb(pid: int) -> float:
     """Peak resident memory of a process, MB; 0 where the system does not tell."""
     try:
@@ -294,18 +240,8 @@ def _bar(show: Console) -> Iterator[Callable[[Where], None]]:
 
         def told(where: Where) -> None:
             bar.update(task, completed=where.share, description=f"{where.now:%d %b %Y}", told=f"{where.predictions:,} predictions")
-            turned = where.turned
-            for run in turned.triggered:
-                bar.console.print(f"{where.now:%d %b}  retraining: {run.reason.text}")
-            for alarm in turned.alarms:
-                bar.console.print(f"{where.now:%d %b}  alarm ({alarm.kind}, {alarm.state}): {alarm.text}")
-            for release in turned.started:
-                bar.console.print(f"{where.now:%d %b}  {release.environment}: {release.model} {release.to_version} on its way")
-            for release in turned.releases:
-                if release.state not in (ReleaseState.running, ReleaseState.waiting) and release.environment == "prod":
-                    bar.console.print(
-                        f"{where.now:%d %b}  {release.environment}: {release.model} {release.to_version} {release.state}: {release.reason}"
-                    )
+            for text in where.turned.told():
+                bar.console.print(f"{where.now:%d %b}  {text}", highlight=False)
 
         yield told
 

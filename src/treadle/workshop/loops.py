@@ -30,7 +30,7 @@ from treadle.records.ledger import Run
 from treadle.records.models import ModelVersion
 from treadle.records.monitoring import Alarm
 from treadle.records.releases import Release
-from treadle.records.states import VersionState
+from treadle.records.states import ReleaseState, VersionState
 from treadle.registry.service import approved_for
 from treadle.serving import snapshots
 from treadle.store.queries import workshop as queries
@@ -54,6 +54,14 @@ class Turned:
         self.started: list[Release] = []
         self.triggered: list[Run] = []
         self.executed = 0
+
+    def told(self) -> list[str]:
+        """What happened, a line each."""
+        lines = [f"retraining {run.run_id}: {run.reason.text}" for run in self.triggered]
+        lines += [f"alarm ({alarm.kind}, {alarm.state}): {alarm.text}" for alarm in self.alarms]
+        lines += [f"{r.environment}: {r.model} {r.to_version} on its way" for r in self.started]
+        ended = [r for r in self.releases if r.state not in (ReleaseState.running, ReleaseState.waiting) and r.reason]
+        return lines + [f"{r.environment}: {r.model} {r.to_version} {r.state}: {r.reason}" for r in ended if r.from_version]
 
 
 class Loop:

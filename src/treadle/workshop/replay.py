@@ -9,25 +9,35 @@ A replay says something only where the predictions do not change the outcomes; a
 """
 
 import datetime as dt
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
 import polars as pl
 from msgspec import Struct
+from msgspec.structs import replace
 
 from treadle.client.inference import InferenceClient
 from treadle.online.store import SqliteOnline
-from treadle.operations.workshop import GetApplied
+from treadle.operations.monitoring import ListWindows
+from treadle.operations.workshop import ApplyProject, GetApplied
 from treadle.packaging.bundle import read
 from treadle.records.calls import SYSTEM
 from treadle.records.clock import VirtualClock, micros, utc
-from treadle.records.definitions import Endpoint, Project
+from treadle.records.definitions import Condition, Endpoint, Project
+from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
+from treadle.records.layout import Layout
+from treadle.records.monitoring import WindowReport
 from treadle.serving.snapshots import newest
+from treadle.store import backup as store
 from treadle.workshop.feed import Pusher
 from treadle.workshop.history import History, blocks, lists
-from treadle.workshop.home import Workshop
+from treadle.workshop.home import Workshop, open_home
 from treadle.workshop.loops import Loop, Turned
+from treadle.workshop.processes import running_gateways
 from treadle.workshop.smoke import gateway_address
 
 #: Requests that may be under way at once on the replay's one connection.
@@ -52,7 +62,17 @@ class Replayed(Struct, frozen=True, kw_only=True):
     requests: int
     sent: int
     acknowledged: int
-    rejected: int
+
+
+class Backtest(Struct, frozen=True, kw_only=True):
+    """What a policy made of a stretch of history. Months are means of blocks weighted by their outcomes; `home` can be opened."""
+
+    policy: str
+    home: str
+    requests: int
+    predictions: int
+    retrainings: int
+    months: list[dict[str, Any]]
 
 
 class Replay:
@@ -84,7 +104,7 @@ class Replay:
         self.loop = Loop(workshop, name="replay", keeps_online=False)
         self.history = history
         self.definitions, self.endpoint = _endpoint(workshop, project, environment, endpoint)
-        self.sent = self.requests = self.acknowledged = self.rejected = 0
+        self.sent = self.requests = self.acknowledged = self.retrainings = 0
         self._written = acknowledged
         self._progress = progress
         requests = history.datasets[self.endpoint.requests]
@@ -106,6 +126,7 @@ class Replay:
             for low, high in blocks(start, end, self.endpoint.monitor.block_s):
                 self._block(client, pusher, low, high)
                 turned = self._turn(online, low, high)
+                self.retrainings += len(turned.triggered)
                 if self._progress:
                     share = (high - start) / (end - start)
                     self._progress(Progress(now=high, share=share, requests=self.requests, predictions=self.acknowledged, turned=turned))
@@ -115,7 +136,6 @@ class Replay:
             requests=self.requests,
             sent=self.sent,
             acknowledged=self.acknowledged,
-            rejected=self.rejected,
         )
 
     def _block(self, client: InferenceClient, pusher: Pusher, low: dt.datetime, high: dt.datetime) -> None:
@@ -187,6 +207,109 @@ class Replay:
         wanted += [c.name for c in signature.inputs if c.origin == "request"] + [c.name for c in signature.keys]
         wanted += [key for view in self.definitions.feature_views for key in view.entity]
         return [name for name in dict.fromkeys(wanted) if name in frame.columns]
+
+
+POLICIES = ("declared", "never", "monthly")
+
+
+def replay(
+    workshop: Workshop,
+    *,
+    project: str,
+    environment: str,
+    root: Path,
+    since: dt.datetime,
+    until: dt.datetime,
+    policy: str = "declared",
+    history: Path | None = None,
+    tell: Callable[[str], None] = print,
+) -> Backtest:
+    """Backtest an operations policy on recorded history; the home itself is left as it is.
+
+    The replay runs on a copy of the home, in `replays/` beside it, with a gateway of its own.
+
+    Args:
+        workshop: the home to start from: its models, data and definitions as they are now.
+        project, environment: what to replay; its first endpoint that can be.
+        root: the project's folder; `history/` in it holds the recorded rows where `history` is None.
+        since, until: business time, UTC.
+        policy: `declared` (as applied), `never` (no retraining), `monthly` (a retraining at the start of each month, no limit).
+        history: a folder with one file a dataset.
+        tell: called with each decision, in words.
+
+    Raises:
+        TreadleError: `bad_request` for another policy, or what `Replay` raises.
+    """
+    if policy not in POLICIES:
+        raise TreadleError(f"{policy!r} is no policy.", remedy=f"One of: {', '.join(POLICIES)}")
+    copy = workshop.layout.root.parent / "replays" / f"{policy}-{since:%Y%m%d}-{until:%Y%m%d}"
+    if copy.exists():
+        shutil.rmtree(copy)
+    with tempfile.TemporaryDirectory(prefix="treadle-") as kept:
+        store.backup(workshop.layout, workshop.database, Path(kept) / "home")
+        store.restore(Path(kept) / "home", Layout(copy))
+    with open_home(copy, clock=VirtualClock(since), actor=workshop.actor) as shop:
+        definitions = _under(shop, project, environment, policy)
+        endpoint = next((e.name for e in definitions.endpoints if e.requests and not e.predictions_change_outcomes), None)
+        if endpoint is None:
+            raise TreadleError(
+                f"No endpoint of {project} in {environment} can be replayed.",
+                remedy="Declare its requests and that predictions leave the outcomes alone: "
+                "endpoint(…, requests=DATASET, predictions_change_outcomes=False)",
+                code="bad_definition",
+            )
+        rows = History(history or root / "history", definitions.datasets)
+        gateways = [environment, *(e.after for e in definitions.environments if e.name == environment and e.after)]
+        with running_gateways(shop.layout, project, gateways):
+            driver = Replay(shop, project, environment, endpoint, rows, progress=lambda where: _tell(where, tell))
+            replayed = driver.run(since, until)
+        windows = shop.call(ListWindows(project=project, environment=environment, endpoint=endpoint, start=utc(since), limit=100_000))
+        return Backtest(
+            policy=policy,
+            home=str(copy),
+            requests=replayed.requests,
+            predictions=replayed.acknowledged,
+            retrainings=driver.retrainings,
+            months=_months(windows),
+        )
+
+
+def _under(shop: Workshop, project: str, environment: str, policy: str) -> Project:
+    """The copy's definitions with the policy to be tried."""
+    applied = shop.call(GetApplied(project=project, environment=environment))
+    if applied is None:
+        raise TreadleError(f"{project} is not applied to {environment}.", remedy=f"treadle apply --env {environment}", code="not_found")
+    if policy == "declared":
+        return applied
+    monthly = Condition(kind="cron", cron="0 0 1 * *")
+    endpoints = tuple(
+        replace(e, retrain=None)
+        if policy == "never" or e.retrain is None
+        else replace(e, retrain=replace(e.retrain, when=(monthly,), at_most_every_s=0, budget=None))
+        for e in applied.endpoints
+    )
+    changed = replace(applied, endpoints=endpoints)
+    shop.call(ApplyProject(project=project, environment=environment, definitions=changed, base=digest_of(applied)))
+    return changed
+
+
+def _tell(where: Progress, tell: Callable[[str], None]) -> None:
+    for text in where.turned.told():
+        tell(f"{where.now:%Y-%m-%d}  {text}")
+
+
+def _months(windows: list[WindowReport]) -> list[dict[str, Any]]:
+    """Windows by UTC month, each weighted by its outcomes."""
+    told = []
+    for month in sorted({f"{w.start:%Y-%m}" for w in windows}):
+        part = [w for w in windows if f"{w.start:%Y-%m}" == month]
+        outcomes = sum(w.outcomes for w in part)
+        row: dict[str, Any] = {"month": month, "predictions": sum(w.predictions for w in part), "champion": part[-1].champion}
+        for name in ("roc_auc", "brier", "mean_predicted", "mean_observed"):
+            known = [(w.metrics[name], w.outcomes) for w in part if name in w.metrics and w.outcomes]
+            row[name] = round(sum(v * n for v, n in known) / sum(n for _, n in known), 4) if known and outcomes else None
+        told.append(row)
+    return told
 
 
 def ingest(workshop: Workshop, project: str, history: History, *, until: dt.datetime) -> dict[str, int]:
