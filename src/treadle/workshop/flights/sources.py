@@ -9,11 +9,14 @@ Three streams, each with the moment at which a row becomes known (UTC):
 
 import importlib.util
 import io
+import sys
 import zipfile
 from pathlib import Path
 
 import polars as pl
 
+#: When a row of each stream is known.
+KNOWN = {"flights": "scheduled_at", "outcomes": "known_at", "weather": "observed_at"}
 LATE_MINUTES = 15
 REPORTED_AFTER = pl.duration(minutes=20)
 
@@ -98,16 +101,18 @@ def _utc(column: str) -> pl.Expr:
     return pl.col(column).str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_unit="us", time_zone="UTC")
 
 
-def write(target: Path) -> dict[str, Path]:
-    """The streams as one Parquet file each, for `treadle replay --history`."""
+def write(target: Path, until: str | None = None) -> dict[str, Path]:
+    """The streams as one Parquet file each; with `until` (a date) only what was known before that midnight UTC."""
     target.mkdir(parents=True, exist_ok=True)
     paths = {}
     for name, table in tables().items():
+        if until is not None:
+            table = table.filter(pl.col(KNOWN[name]) < pl.lit(until).str.to_datetime(time_zone="UTC"))
         paths[name] = target / f"{name}.parquet"
         table.write_parquet(paths[name])
     return paths
 
 
-if __name__ == "__main__":
-    for name, path in write(Path("history")).items():
+if __name__ == "__main__":  # python sources.py FOLDER [UNTIL]
+    for name, path in write(Path(*sys.argv[1:2] or ["history"]), *sys.argv[2:3]).items():
         print(f"{name}: {pl.scan_parquet(path).select(pl.len()).collect().item():,} rows in {path}")
