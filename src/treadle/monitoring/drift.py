@@ -3,8 +3,10 @@
 The usual threshold (0.1, 0.25) means another error rate for every sample size and number of bins. Without drift, PSI of n rows against m
 reference rows in K bins is about (1/n + 1/m) · chi-squared with K - 1 degrees of freedom (Yurdakul 2018), for independent rows. Rows of
 one day are not: the design effect, how many times more the bins' shares vary between days than independent rows would, is estimated
-from the window's own days (Rao and Scott 1981) and the quantile taken from F (Thomas and Rao 1987). Columns share the budget
-(Bonferroni). What differs significantly but by less than `FLOOR` is no alarm: with enough rows everything differs.
+from the window's own days (Rao and Scott 1981), neighbouring days being alike (weights of Newey and West 1987, lags up to `LAGS`), and
+the quantile taken from F with as many degrees of freedom as cells move independently (Rao and Scott's second order; Thomas and Rao
+1987). Columns share the budget (Bonferroni). What differs significantly but by less than
+`FLOOR` is no alarm: with enough rows everything differs.
 
 A drift alarm is not a verdict on the model (temperatures in July are not those of January), so it retrains nothing by itself unless
 the project asks for that.
@@ -23,6 +25,8 @@ from treadle.evaluation import profiles
 
 #: Least PSI that is worth an alarm: "some change" by the usual rule of thumb (Siddiqi 2006).
 FLOOR = 0.1
+#: Over how many blocks weather and habits may persist.
+LAGS = 3
 
 
 class Bins(Struct, frozen=True, kw_only=True):
@@ -112,8 +116,8 @@ def shift(bins: Bins, blocks: NDArray[Any], alpha: float) -> Shift | None:
     value = psi(bins.reference[used], total[used])
     if k < 2:
         return Shift(column=bins.name, psi=value, threshold=0.0, design_effect=1.0, rows=int(n))
-    effect = max(1.0, _design_effect(blocks[:, used]))
-    quantile = float(fdtri(k - 1, (k - 1) * (len(blocks) - 1), 1 - alpha))
+    effect, freedom = _design_effect(blocks[:, used])
+    quantile = float(fdtri(freedom, freedom * (len(blocks) - 1), 1 - alpha))
     threshold = effect * (1 / n + 1 / m) * (k - 1) * quantile
     return Shift(column=bins.name, psi=value, threshold=threshold, design_effect=effect, rows=int(n))
 
@@ -125,18 +129,27 @@ def shifts(bins: Mapping[str, Bins], blocks: Mapping[str, NDArray[Any]], alpha: 
     return [s for s in found if s is not None]
 
 
-def _design_effect(blocks: NDArray[Any]) -> float:
-    """Mean generalised design effect of the cells' shares, blocks being clusters (Rao and Scott 1981)."""
+def _design_effect(blocks: NDArray[Any]) -> tuple[float, float]:
+    """Mean generalised design effect (at least 1) of the cells' shares, blocks in order of time being clusters that may resemble their
+    neighbours; and the degrees of freedom that are left when cells move together (Satterthwaite's, as in Rao and Scott's second order)."""
     n = blocks.sum()
     share = blocks.sum(axis=0) / n
     there = share > 0
     if there.sum() < 2:
-        return 1.0
+        return 1.0, 1.0
     sizes = blocks.sum(axis=1, keepdims=True)
     residual = blocks[:, there] - sizes * share[there]
     count = len(blocks)
-    variance = count / (count - 1) * np.square(residual).sum(axis=0) / n**2
-    return float((variance / share[there]).sum() / ((there.sum() - 1) / n))
+    scaled = residual / np.sqrt(share[there])
+    products = scaled @ scaled.T
+    alone = together = float(np.trace(products))
+    if alone <= 0.0:
+        return 1.0, float(there.sum() - 1)
+    for lag in range(1, min(LAGS, count - 1) + 1):
+        together += 2 * (1 - lag / (LAGS + 1)) * float(np.trace(products, offset=lag))
+    variance = count / (count - 1) * max(alone, together) / n**2
+    effect = variance / ((int(there.sum()) - 1) / n)
+    return max(1.0, effect), max(1.0, alone**2 / float(np.square(products).sum()))
 
 
 def _shares(counts: NDArray[Any]) -> NDArray[Any]:

@@ -2,8 +2,8 @@
 
 A *finding* is one test's answer at one look: firing, clear, or neither (in between an alarm stays as it is, so that it does not flutter).
 Quality and calibration are judged over the last `window_blocks` complete blocks that the champion has scored, by itself or as a
-challenger beside its predecessor; before there are so many, nothing is said. Drift is judged over the same number of blocks at most,
-those since the champion serves.
+challenger beside its predecessor; before there are so many, nothing is said. Drift is judged over as many blocks since the champion
+serves: a cold spell of three days is weather, not drift.
 """
 
 import datetime as dt
@@ -194,7 +194,7 @@ class Watch:
     def _drift(self, reference: Reference, ended: list[Block]) -> list[Finding]:
         monitor = self.endpoint.monitor
         recent = [b for b in ended if b.counted_for == reference.version][-monitor.window_blocks :]
-        if not reference.bins or not recent:
+        if not reference.bins or len(recent) < monitor.window_blocks:
             return []
         alpha = budget.per_look(monitor)
         counts = {
