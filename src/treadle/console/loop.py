@@ -20,11 +20,11 @@ from treadle.records.definitions import Project
 from treadle.records.errors import TreadleError
 from treadle.records.models import Approval, ModelVersion
 
-_FIRST = """treadle init flights && cd flights     # a project to start from
-treadle apply --env dev                # make its definitions so
-treadle up                             # API, console, worker, gateways
+_FIRST = """treadle init flights --example flights && cd flights   # a project to start from
+treadle apply --env staging                            # make its definitions so
+treadle up                                             # API, console, worker, gateways
 
-treadle demo                           # or watch a year of real flights first: pip install 'treadle[demo]'"""
+treadle demo                                           # or watch a year of real flights first"""
 
 
 def home(desk: Desk) -> Response:

@@ -345,7 +345,7 @@ def _release_sentence(found: Release) -> str:
         ReleaseState.running: f"Version {found.to_version} is being tried {how}.",
         ReleaseState.promoted: f"Version {found.to_version} was promoted and serves all requests; it was released {how}.",
         ReleaseState.stopped: f"Version {found.to_version} was stopped: harm was shown, and version {found.from_version} stays.",
-        ReleaseState.inconclusive: f"Nothing was shown about version {found.to_version} either way by the deadline; version {found.from_version} stays.",
+        ReleaseState.inconclusive: f"Nothing was shown about version {found.to_version} in time; version {found.from_version} stays.",
         ReleaseState.rolled_back: f"The release of version {found.to_version} was rolled back.",
         ReleaseState.failed: f"Version {found.to_version} could not be released.",
     }
