@@ -75,15 +75,27 @@ def run(build: Path, *, until: dt.datetime = END, console: Console | None = None
             show.print(f"Watch it turn: [bold]http://127.0.0.1:{port}/[/bold]")
             history = History(history_folder, loaded.definitions.datasets)
             loop = Loop(shop, name="demo")
+            prepared = time.monotonic()
             _first_model(shop, loop, history, loaded, show)
+            trained = time.monotonic()
             acknowledged = build / "acknowledged.txt"
             with acknowledged.open("w") as written, _bar(show) as told:
                 replay = Replay(shop, PROJECT, "prod", ENDPOINT, history, acknowledged=written, progress=told)
                 replay.run(START, until)
             loop.turn(clock.now() + dt.timedelta(hours=1))
             peak = sum(_peak_mb(pid) for pid in (os.getpid(), server, *gateways))
+        judging = time.monotonic()
         show.print("Judging the year from outside, and against other policies …")
         summary = summarise(shop, build, until=until)
+    ended = time.monotonic()
+    stages = {
+        "prepare": prepared - began,
+        "first model": trained - prepared,
+        "requests": replay.asking_s,
+        "turns": replay.turning_s,
+        "judge": ended - judging,
+    }
+    summary["stages"] = {name: round(seconds, 1) for name, seconds in stages.items()}
     summary = {"wall_seconds": round(time.monotonic() - began, 1), "peak_rss_mb": round(peak), **summary}
     (build / "summary.json").write_text(json.dumps(summary, indent=1, default=str) + "\n")
     _print(show, summary, build)

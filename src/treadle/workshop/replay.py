@@ -11,6 +11,7 @@ A replay says something only where the predictions do not change the outcomes; a
 import datetime as dt
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -105,6 +106,7 @@ class Replay:
         self.history = history
         self.definitions, self.endpoint = _endpoint(workshop, project, environment, endpoint)
         self.sent = self.requests = self.acknowledged = self.retrainings = 0
+        self.asking_s = self.turning_s = 0.0
         self._written = acknowledged
         self._progress = progress
         requests = history.datasets[self.endpoint.requests]
@@ -124,8 +126,12 @@ class Replay:
         pusher = Pusher(online, self.definitions.feature_views, self.history.datasets, transforms)
         with online, InferenceClient(host, port) as client:
             for low, high in blocks(start, end, self.endpoint.monitor.block_s):
+                began = time.monotonic()
                 self._block(client, pusher, low, high)
+                asked = time.monotonic()
                 turned = self._turn(online, low, high)
+                self.asking_s += asked - began
+                self.turning_s += time.monotonic() - asked
                 self.retrainings += len(turned.triggered)
                 if self._progress:
                     share = (high - start) / (end - start)
