@@ -288,15 +288,20 @@ class DataService:
 def content_digest(frame: pl.DataFrame) -> str:
     """A digest of what a frame says: its names, dtypes and values, whatever its chunks or what stands under its nulls."""
     hasher = blake3(repr([(name, str(dtype)) for name, dtype in frame.schema.items()]).encode())
-    for series in frame.iter_columns():
-        hasher.update(series.is_null().to_numpy().tobytes())
-        if series.dtype == pl.String:
-            text = series.fill_null("")
-            hasher.update(text.str.len_bytes().to_numpy().tobytes())
-            hasher.update((text.str.join("").item() or "").encode())
-        else:
-            physical = series.to_physical()
-            hasher.update(physical.fill_null(False if physical.dtype == pl.Boolean else 0).to_numpy().tobytes())
+    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
+    values = [
+        pl.col(name).fill_null("").str.len_bytes()
+        if dtype == pl.String
+        else pl.col(name).to_physical().fill_null(False if dtype == pl.Boolean else 0)
+        for name, dtype in frame.schema.items()
+    ]
+    # Three queries for the frame and not several a column: a daily append has few rows, and each query its fixed cost.
+    for part in (frame.select(pl.all().is_null()), frame.select(values)):
+        for series in part.iter_columns():
+            hasher.update(series.to_numpy().tobytes())
+    if texts:
+        for text in frame.select(pl.col(texts).fill_null("").str.join("")).row(0):
+            hasher.update((text or "").encode())
     return hasher.hexdigest()
 
 

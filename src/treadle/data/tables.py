@@ -35,6 +35,7 @@ class Tables:
         self._open: dict[Path, DeltaTable] = {}
         self._locks: dict[Path, threading.RLock] = {}
         self._guard = threading.Lock()
+        self._current: set[Path] = set()  # locked, and brought up to date since: nobody else can have appended
 
     @contextlib.contextmanager
     def locked(self, path: Path) -> Iterator[None]:
@@ -46,13 +47,19 @@ class Tables:
             descriptor = os.open(path.parent / f".{path.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._current.discard(path)
+                self.newest(path)
+                self._current.add(path)
                 yield
             finally:
+                self._current.discard(path)
                 os.close(descriptor)
 
     def newest(self, path: Path) -> DeltaTable | None:
         """The table in its newest state, None where there is none yet."""
         table = self._open.get(path)
+        if table is not None and path in self._current:
+            return table
         if table is not None:
             if not (path / "_delta_log").exists():
                 self._open.pop(path)
