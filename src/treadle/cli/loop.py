@@ -104,9 +104,11 @@ def demo(build: Path, as_json: bool, home: str | None) -> int:
     Example:
       treadle demo
     """
+    from rich.console import Console
+
     from treadle.workshop.demo import run
 
-    answer = run(build)
+    answer = run(build, console=Console(stderr=True) if as_json else None)
     if as_json and (build / "summary.json").exists():
         click.echo((build / "summary.json").read_text())
     return answer if isinstance(answer, int) else 0

@@ -6,8 +6,11 @@ something would show in all that follows.
 """
 
 import datetime as dt
+import re
+import secrets
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -206,17 +209,36 @@ def blanked(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [blanked(v) for v in value]
-    return value
+    return re.sub("/(local|remote)/", "/home/", value) if isinstance(value, str) else value
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def stores(request: pytest.FixtureRequest) -> Iterator[tuple[str | None, str | None]]:
+    """Two metadata databases: the homes' own SQLite files, or two PostgreSQL schemas."""
+    if request.param == "sqlite":
+        yield None, None
+        return
+    import psycopg
+
+    address = f"postgresql://postgres@127.0.0.1:5432/{request.getfixturevalue('postgres')}"
+    schemas = [f"t_{secrets.token_hex(6)}" for _ in range(2)]
+    with psycopg.connect(address, autocommit=True) as connection:
+        for schema in schemas:
+            connection.execute(f"CREATE SCHEMA {schema}")
+    yield tuple(f"{address}?options=-csearch_path%3D{schema}" for schema in schemas)  # type: ignore[misc]
+    with psycopg.connect(address, autocommit=True) as connection:
+        for schema in schemas:
+            connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, Any, Any]]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory, stores: tuple[str | None, str | None]) -> list[tuple[Any, Any, Any]]:
     monkeypatch = pytest.MonkeyPatch()
     root: Path = tmp_path_factory.mktemp("homes")
     monkeypatch.setenv("TREADLE_HEADS", str(root / "heads.jsonl"))
     monkeypatch.delenv("TREADLE_TOKEN", raising=False)
     found: list[tuple[Any, Any, Any]] = []
-    with open_home(root / "local") as local, open_home(root / "remote") as remote:
+    with open_home(root / "local", store=stores[0]) as local, open_home(root / "remote", store=stores[1]) as remote:
         for home in (local, remote):
             for number in (1, 2):
                 home.blobs.put(bundle(number))

@@ -1,8 +1,10 @@
 """Verbs on a real home, typed as a person would."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,11 @@ class Terminal:
         self.err = said.err
         assert got == code, f"treadle {' '.join(words)} ended with {got}: {said.out}{said.err}"
         return said.out
+
+    def findings(self) -> Any:
+        self._capsys.readouterr()
+        main(["doctor", "--json"])
+        return json.loads(self._capsys.readouterr().out)
 
     def json(self, *words: str, code: int = 0) -> Any:
         return json.loads(self(*words, "--json", code=code))
@@ -65,7 +72,7 @@ def test_from_init_to_a_run(treadle: Terminal) -> None:
     assert "hello" in treadle.err
     assert "is intact" in treadle("audit", "verify")
     assert len(treadle.json("audit", "head")["hash"]) == 64
-    treadle("doctor")
+    assert all(f["ok"] for f in treadle.findings() if f["name"] != "port")  # somebody else may listen there
 
 
 def test_a_failing_run_ends_in_one_and_can_be_resumed(treadle: Terminal) -> None:
@@ -202,6 +209,26 @@ def test_doctor_finds_what_is_wrong(treadle: Terminal, tmp_path: Path) -> None:
     assert not found["processes"]["ok"]
     assert found["database"]["ok"]
     assert all(f["remedy"] for f in found.values() if not f["ok"])
+
+
+def test_doctor_notices_a_clock_that_went_back(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    later = time.time() + 3600
+    os.utime(".treadle/treadle.db", (later, later))
+    found = {f["name"]: f for f in treadle.json("doctor", code=1)}
+    assert "went back" in found["clock"]["text"]
+
+
+def test_a_replay_needs_time_a_champion_and_no_worker(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    treadle("replay", "delay", "--history", ".", "--from", "2013-02-01", "--to", "2013-01-01", code=2)
+    treadle("replay", "--history", ".", "--from", "2013-01-01", "--to", "2013-02-01", code=2)
+    Path(".treadle/processes").mkdir(exist_ok=True)
+    Path(".treadle/processes/worker.json").write_text(json.dumps({"pid": os.getpid()}))
+    treadle("replay", "--history", ".", "--from", "2013-01-01", "--to", "2013-02-01", code=4)
+    assert "real clock" in treadle.err
 
 
 def test_output_into_a_closed_pipe_is_no_error(treadle: Terminal) -> None:
