@@ -225,9 +225,10 @@ class Watch:
 
 
 def _decay(worse: decay.Estimate, metric: str, by: float, alpha: float, context: dict[str, Any]) -> Finding:
+    scaled = " at this base rate" if metric in ("brier", "log_loss") else ""
     text = (
         f"{metric} of version {context['champion']} is {worse.value:.4f} over {context['blocks']} blocks, "
-        f"{abs(worse.worse):.4f} {'worse' if worse.worse > 0 else 'better'} than its evaluation promises at this base rate "
+        f"{abs(worse.worse):.4f} {'worse' if worse.worse > 0 else 'better'} than its evaluation promises{scaled} "
         f"({worse.expected:.4f}; standard error {worse.error:.4f})."
     )
     facts = {
