@@ -1,0 +1,1 @@
+../../src/treadle/workshop/flights/sources.py
