@@ -139,7 +139,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    said = (words.count, words.metric, words.points, words.percent, words.span, words.moment, words.ago, words.short, words.fact)
+    said = (words.count, words.metric, words.points, words.percent, words.span, words.moment, words.day, words.ago, words.short, words.fact)
     made.filters.update({f.__name__: f for f in said})
     made.filters.update(clip=clip, tone=words.tone, say=words.say, event_tone=words.event_tone, short_type=words.short_type)
     made.globals.update(path=words.path, subject_path=words.subject_path, states=words.STATES)

@@ -4,20 +4,26 @@
 person's answer.
 """
 
+import datetime as dt
 import hashlib
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from starlette.responses import RedirectResponse, Response
 
 from treadle.console import words
 from treadle.console.desk import Desk, check_same_origin
 from treadle.console.ring import clip, ring
 from treadle.console.series import METRICS, months, series
+from treadle.operations.ledger import ListEvents
 from treadle.operations.registry import DecideApproval, GetApproval, GetModelVersion
 from treadle.operations.workshop import GetApplied, GetOverview, Overview
 from treadle.records.definitions import Project
 from treadle.records.errors import TreadleError
+from treadle.records.ledger import Event
 from treadle.records.models import Approval, ModelVersion
 
 _FIRST = """treadle init flights --example flights && cd flights   # a project to start from
@@ -25,6 +31,18 @@ treadle apply --env staging                            # make its definitions so
 treadle up                                             # API, console, worker, gateways
 
 treadle demo                                           # or watch a year of real flights first"""
+
+
+#: Events that are looked through for the page, and how many lines it has.
+_LOOKED, _LINES = 300, 12
+
+
+class Arrivals(Struct, frozen=True, kw_only=True):
+    """Data that arrived between two other events, as one line."""
+
+    first: str  # id of the newest
+    time: dt.datetime
+    text: str
 
 
 def home(desk: Desk) -> Response:
@@ -117,8 +135,10 @@ def _html(desk: Desk, *, fragment: bool = False, error: TreadleError | None = No
         raise TreadleError("Nothing is applied here any more.", remedy=f"treadle apply --env {desk.environment}", code="not_found")
     query = f"?{desk.request.url.query}" if desk.request.url.query else ""
     drawn = series(seen)
+    model = _model(desk, seen)
+    happened = latest(desk.call(ListEvents(project=desk.project, newest=True, limit=_LOOKED)).items, desk.environment)
     cards, notice = _cards(desk, seen, kept or {}), _notice(desk)
-    shown = [msgspec.structs.replace(seen, now=seen.now.replace(second=0, microsecond=0)), cards, notice, desk.projects]
+    shown = [msgspec.structs.replace(seen, now=seen.now.replace(second=0, microsecond=0)), cards, notice, happened, desk.projects]
     version = hashlib.blake2s(msgspec.json.encode(shown, enc_hook=str), digest_size=10).hexdigest()
     context: dict[str, Any] = {
         "headline": headline(seen),
@@ -126,6 +146,8 @@ def _html(desk: Desk, *, fragment: bool = False, error: TreadleError | None = No
         "ring": ring(seen.stations, seen.travelling),
         "centre": centre(seen),
         "cards": cards,
+        "events": happened,
+        "variants": variants(seen, desk.base, model),
         "figures_title": f"Last {seen.figures.get('blocks') or 30} days",
         "figures": figures(seen, desk.base),
         "chart": drawn,
@@ -133,7 +155,7 @@ def _html(desk: Desk, *, fragment: bool = False, error: TreadleError | None = No
         "metrics": METRICS,
         "months": months(seen),
         "marks": [{**m, "tone": _MARKS.get(m["kind"], "quiet")} for m in reversed(seen.marks)],
-        "version_base": f"{desk.base}{words.path('models', _model(desk, seen))}" if drawn else "",
+        "version_base": f"{desk.base}{words.path('models', model)}",
         "notice": notice,
         "error": error,
         "fragment": fragment,
@@ -172,6 +194,39 @@ def centre(seen: Overview) -> list[str]:
     return lines or ["no version yet"]
 
 
+def latest(events: Sequence[Event], environment: str) -> list[Event | Arrivals]:
+    """The newest events of an environment, newest first; what arrived between two others is one line, since data arrives all the time."""
+    told: list[Event | Arrivals] = []
+    mine = [e for e in events if e.environment in ("", environment)]
+    for arrived, group in itertools.groupby(mine, key=lambda e: e.type == "treadle.data.arrived"):
+        run = list(group)
+        if arrived and len(run) > 1:
+            names = sorted({e.subject.removeprefix("dataset/") for e in run})
+            rows = sum((e.payload or {}).get("added_rows") or 0 for e in run)
+            text = f"{len(run)} new versions of {', '.join(names)} · {rows:,} new rows"
+            told.append(Arrivals(first=run[0].event_id, time=run[0].event_time, text=clip(text, 200)))
+        else:
+            told += run
+    return told[:_LINES]
+
+
+def variants(seen: Overview, base: str, model: str) -> list[dict[str, Any]]:
+    """Champion, challenger and open alarms: what each is, since when, and where it leads."""
+    told: list[dict[str, Any]] = []
+    versions = base + words.path("models", model)
+    newest: dict[tuple[str, Any], Any] = {(m["kind"], m.get("version")): m["start"] for m in seen.marks}
+    rows = [("champion", "healthy", "release", seen.champion), ("challenger", "tried", "canary", seen.challenger)]
+    for name, tone, kind, number in rows:
+        if number is not None:
+            since = newest.get((kind, number))
+            told.append({"name": name, "tone": tone, "text": f"{model} {number}", "href": f"{versions}/{number}", "since": since})
+    for m in reversed(seen.marks):
+        if m["kind"] == "alarm" and m.get("end") is None:
+            text = m.get("alarm") or "alarm"
+            told.append({"name": "open alarm", "tone": "waits", "text": text, "href": f"{base}/monitoring#alarms", "since": m["start"]})
+    return told[:6]
+
+
 def figures(seen: Overview, base: str) -> list[dict[str, Any]]:
     """The numbers of the last days, each with what it is and where it comes from."""
     f = seen.figures
@@ -208,7 +263,7 @@ def figures(seen: Overview, base: str) -> list[dict[str, Any]]:
         add("predictions", words.count(f["predictions"]), "predictions", "answered in these days", f"{base}/monitoring")
         add(
             "latency_p99_ms",
-            f"{f.get('latency_p99_ms', 0):.1f} ms",
+            words.milliseconds(f.get("latency_p99_ms", 0)),
             "latency, p99",
             "median of the days’ 99th percentiles",
             f"{base}/monitoring",

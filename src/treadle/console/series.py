@@ -16,7 +16,7 @@ from treadle.operations.workshop import Overview
 #: Blocks that a mean is taken over.
 BLOCKS = 7
 #: 97.5 % quantiles of Student's t by degrees of freedom.
-_T = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447}
+_T = {3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447}
 METRICS = {"roc_auc": "ROC AUC", "brier": "Brier", "calibration": "Calibration"}
 _DRAWN = ("roc_auc", "brier", "mean_predicted", "mean_observed")
 
@@ -87,8 +87,8 @@ def _mean(pairs: Sequence[tuple[float, int]]) -> float | None:
 
 
 def _error(pairs: Sequence[tuple[float, int]]) -> float | None:
-    """Half the width of the mean's 95 % interval; None below three blocks."""
-    if len(pairs) < 3:
+    """Half the width of the mean's 95 % interval; None below four blocks, of which the spread says little."""
+    if len(pairs) < 4:
         return None
     spread = statistics.stdev(v for v, _ in pairs)
     return _T[min(len(pairs) - 1, 6)] * spread / math.sqrt(len(pairs))

@@ -101,10 +101,11 @@ def metric(value: object) -> str:
 def points(share: float) -> str:
     """A difference of shares in percentage points, with its sign.
 
-    >>> points(0.0041), points(-0.12)
-    ('+0.4 pt', '−12.0 pt')
+    >>> points(0.0041), points(-0.12), points(-0.0001)
+    ('+0.4 pt', '−12.0 pt', '0.0 pt')
     """
-    return f"{share * 100:+.1f} pt".replace("-", "−")
+    tenths = round(share * 1000)
+    return f"{tenths / 10:+.1f} pt".replace("-", "−") if tenths else "0.0 pt"
 
 
 def percent(share: float) -> str:
@@ -138,6 +139,25 @@ def moment(time: dt.datetime, now: dt.datetime | None = None) -> str:
     if time.date() == now.date():
         return f"{time:%H:%M}"
     return f"{time.day} {time:%b %H:%M}" if time.year == now.year else f"{time.day} {time:%b %Y}"
+
+
+def day(time: dt.datetime, now: dt.datetime) -> str:
+    """The same by the day, the hour only for today's.
+
+    >>> day(dt.datetime(2013, 3, 2, 9, tzinfo=UTC), dt.datetime(2013, 9, 14, tzinfo=UTC))
+    '2 Mar'
+    """
+    said = moment(time, now)
+    return said.rpartition(" ")[0] if time.astimezone(UTC).year == now.astimezone(UTC).year and " " in said else said
+
+
+def milliseconds(value: float) -> str:
+    """A latency.
+
+    >>> milliseconds(2.91), milliseconds(10.8)
+    ('2.9 ms', '11 ms')
+    """
+    return f"{value:.1f} ms" if value < 10 else f"{value:,.0f} ms"
 
 
 def ago(time: dt.datetime, now: dt.datetime) -> str:
@@ -284,7 +304,10 @@ def _release(p: Mapping[str, Any]) -> str:
 
 
 def _progress(p: Mapping[str, Any]) -> str:
-    return f"{p['endpoint']}: version {p['to_version']} · {p.get('reason') or p.get('state')}"
+    reason, version = p.get("reason") or "", f"Version {p['to_version']}"
+    if reason.startswith(version):
+        return reason
+    return f"{version} {str(p.get('state') or '').replace('_', ' ')}{': ' + reason if reason else ''}"
 
 
 def _loaded(what: str) -> Callable[[Mapping[str, Any]], str]:

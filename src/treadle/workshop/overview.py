@@ -18,7 +18,6 @@ from treadle.operations import releases as release_ops
 from treadle.operations import workshop as ops
 from treadle.pipelines.service import Pipelines
 from treadle.records.calls import Call
-from treadle.records.clock import SystemClock
 from treadle.records.data import DatasetVersion
 from treadle.records.definitions import Endpoint, Project
 from treadle.records.errors import TreadleError
@@ -32,7 +31,7 @@ from treadle.releases.service import Releases
 from treadle.store.db import Connection
 from treadle.store.queries import workshop as queries
 
-#: A replay's business time lies this far from the wall clock, or nothing is virtual about it.
+#: In a replay the newest event happened this far, in business time, from when it was recorded; or nothing is virtual about it.
 _VIRTUAL = dt.timedelta(days=2)
 _SINCE = dt.timedelta(days=370)
 _FIGURES = 30
@@ -96,16 +95,18 @@ def overview(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call)
     if wanted not in names:
         raise TreadleError(f"There is no endpoint {wanted!r}.", remedy=f"One of: {', '.join(names)}", code="not_found")
     endpoint = definitions.endpoints[names.index(wanted)]
-    facts = _gather(tx, rooms, request, call, definitions, endpoint)
-    wall = SystemClock().now()
     newest = rooms.ledger.list_events(tx, ledger_ops.ListEvents(project=request.project, newest=True, limit=12), call).items
+    virtual = bool(newest) and abs(newest[0].recorded_time - newest[0].event_time) > _VIRTUAL
+    # A replay's time stands where its last event happened; the machine's goes on by itself.
+    now = (queries.newest_event_time(tx, request.project) if virtual else None) or call.event_time
+    facts = _gather(tx, rooms, request, call, definitions, endpoint, now)
     return ops.Overview(
         project=request.project,
         environment=request.environment,
         endpoint=endpoint.name,
         sentence=sentence(facts),
         now=facts.now,
-        virtual=abs(wall - facts.now) > _VIRTUAL,
+        virtual=virtual,
         stations=stations(facts),
         champion=facts.champion,
         challenger=facts.challenger,
@@ -118,10 +119,11 @@ def overview(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call)
     )
 
 
-def _gather(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call, definitions: Project, endpoint: Endpoint) -> _Facts:
+def _gather(
+    tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call, definitions: Project, endpoint: Endpoint, now: dt.datetime
+) -> _Facts:
     project, environment = request.project, request.environment
     where: dict[str, Any] = {"project": project, "environment": environment}
-    now = queries.newest_event_time(tx, project) or call.event_time
     releases = rooms.releases.list_releases(tx, release_ops.ListReleases(**where, endpoint=endpoint.name, limit=200), call)
     serving = queries.serving(tx, project, environment) or {"endpoints": []}
     served: dict[str, Any] = next((e for e in serving["endpoints"] if e["name"] == endpoint.name), {})
@@ -170,6 +172,8 @@ def sentence(facts: _Facts) -> str:
             f"Version {facts.champion} serves {_percent(1 - share)} of requests. Version {trying.to_version} is being tried on "
             f"{_percent(share)}, day {min(day, last)} of {last}; {trying.reason or 'no verdict yet.'}"
         )
+    if not facts.workers:
+        said += " No gateway has it loaded, so nothing answers."
     if facts.open_alarms:
         said += f" {facts.open_alarms[0].text}"
     return said
@@ -314,7 +318,7 @@ def _release(release: Release, facts: _Facts) -> str:
 
 
 def _took(run: Run) -> str:
-    if run.started is None or run.ended is None:
+    if run.started is None or run.ended is None or run.ended <= run.started:  # virtual time stands still while a run works
         return str(run.state)
     return f"{run.state} · {(run.ended - run.started).total_seconds():.1f} s"
 

@@ -51,7 +51,7 @@ def test_the_line_is_the_weighted_mean_of_the_last_seven_and_lies_in_its_band(da
         last = days[max(0, i - BLOCKS + 1) : i + 1]
         mean = sum(v * w for v, w in last) / sum(w for _, w in last)
         assert math.isclose(line["line"][i], mean, abs_tol=1e-5)
-        assert (line["low"][i] is None) == (len(last) < 3)
+        assert (line["low"][i] is None) == (len(last) < 4)
         if line["low"][i] is not None:
             assert line["low"][i] <= line["line"][i] + 1e-5
             assert line["line"][i] <= line["high"][i] + 1e-5
