@@ -33,8 +33,8 @@ from treadle.workshop.project import load
 from treadle.workshop.replay import Replay
 from treadle.workshop.reproduce import reproduce
 
-FIRST_DAYS = dt.datetime(2013, 2, 6, tzinfo=UTC)
-LATER = dt.datetime(2013, 2, 19, tzinfo=UTC)
+FIRST_DAYS = dt.datetime(2013, 2, 6, 6, tzinfo=UTC)
+LATER = dt.datetime(2013, 2, 19, 6, tzinfo=UTC)
 
 SHUFFLED = """
 @tr.step
@@ -57,7 +57,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     build = tmp_path_factory.mktemp("flights")
     quiet = Console(quiet=True)
     project, history_folder, home = demo._prepare(build, quiet)
-    with open_home(home, clock=VirtualClock(demo.START)) as shop:
+    with open_home(home, clock=VirtualClock(demo.JANUARY_ENDS)) as shop:
         loaded = load(project)
         demo._apply(shop, loaded)
         with running_gateways(shop.layout, "flights", demo.ENVIRONMENTS):

@@ -36,6 +36,9 @@ _log = logging.getLogger(__name__)
 
 ARRIVED = "treadle.data.arrived"
 ALARMS = {"decayed": "treadle.performance.decayed", "calibration": "treadle.calibration.drifted", "drifted": "treadle.drift.detected"}
+CLOSED = "treadle.alarm.closed"
+#: An alarm's kind → the condition that reads it.
+CLOSES = {"decay": "decayed", "calibration": "calibration", "drift": "drifted"}
 _FINISHED = "treadle.run.finished"
 _ENDED = ("finished", "failed", "cancelled")
 _PAGE = 1000
@@ -111,6 +114,8 @@ def decide(
         if environment and event.environment not in ("", environment):
             continue
         facts = _learn(trigger, facts, event)
+        if met is not None and _is_over(met, event, endpoint):
+            met = None
         for condition in trigger.when:
             met = met or _by_event(condition, facts, event, endpoint)
     cron, due = _by_time(trigger.when, facts.cron, now)
@@ -171,6 +176,13 @@ def _by_event(condition: Condition, facts: Facts, event: Event, endpoint: str) -
     if kind == "event" and _is_type(event.type, condition.event) and _fits(condition.filter, payload):
         return _met(kind, f"{event.type} of {event.subject}", event)
     return None
+
+
+def _is_over(met: Met, event: Event, endpoint: str) -> bool:
+    """Whether what waits to fire is an alarm that has closed meanwhile."""
+    payload = event.payload or {}
+    told = not endpoint or payload.get("endpoint") == endpoint
+    return event.type == CLOSED and told and CLOSES.get(str(payload.get("kind"))) == met.kind
 
 
 def _strong(condition: Condition, payload: Mapping[str, Any]) -> bool:
@@ -409,6 +421,7 @@ def _types(trigger: Trigger) -> list[str]:
     kinds = {condition.kind for condition in trigger.when}
     types = [event for kind, event in ALARMS.items() if kind in kinds]
     types += [condition.event for condition in trigger.when if condition.kind == "event"]
+    types += [CLOSED] if types else []
     if kinds & {"dataset", "grown"}:
         types += [ARRIVED, _FINISHED]
     return types or ["treadle.none"]

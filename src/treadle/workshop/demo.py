@@ -46,7 +46,9 @@ from treadle.workshop.replay import Replay, ingest
 from treadle.workshop.supervisor import gateway_folders
 
 PROJECT, ENDPOINT, MODEL = "flights", "delay", "delay"
-START = dt.datetime(2013, 2, 1, tzinfo=UTC)
+#: Midnight in New York at the end of January; an hour later the first model is there, and the replay begins. Nobody departs meanwhile.
+JANUARY_ENDS = dt.datetime(2013, 2, 1, 5, tzinfo=UTC)
+START = JANUARY_ENDS + dt.timedelta(hours=1)
 END = dt.datetime(2014, 1, 1, 6, tzinfo=UTC)
 ENVIRONMENTS = ("staging", "prod")
 
@@ -66,7 +68,7 @@ def run(build: Path, *, until: dt.datetime = END, console: Console | None = None
     show = console or Console()
     build = build.absolute()
     project, history_folder, home = _prepare(build, show)
-    clock = VirtualClock(START)
+    clock = VirtualClock(JANUARY_ENDS)
     with open_home(home, clock=clock) as shop:
         loaded = load(project)
         _apply(shop, loaded)
@@ -143,14 +145,14 @@ def _apply(shop: Workshop, loaded: LoadedProject) -> None:
 
 def _first_model(shop: Workshop, loop: Loop, history: History, loaded: LoadedProject, show: Console) -> None:
     """January: ingest, train, gate, register, approve, release to staging, smoke test, release to prod."""
-    rows = ingest(shop, PROJECT, history, until=START)
+    rows = ingest(shop, PROJECT, history, until=JANUARY_ENDS)
     show.print("Ingested January: " + ", ".join(f"{n:,} {name}" for name, n in rows.items()))
-    for environment in ENVIRONMENTS:
-        loop.catch_up(PROJECT, environment, shop.call(GetApplied(project=PROJECT, environment=environment)), START)
-    run_id = new_id("run")
-    shop.call(SubmitRun(project=PROJECT, pipeline="delay_model", run_id=run_id, environment="prod", params={"until": START.isoformat()}))
-    for hour in range(1, 4):  # trained, approved and through staging: each turn is an hour of business time
-        loop.turn(START + dt.timedelta(hours=hour - 1))
+    run_id, until = new_id("run"), JANUARY_ENDS.isoformat()
+    shop.call(SubmitRun(project=PROJECT, pipeline="delay_model", run_id=run_id, environment="prod", params={"until": until}))
+    ingest(shop, PROJECT, history, since=JANUARY_ENDS, until=START)
+    assert isinstance(shop.clock, VirtualClock)
+    shop.clock.advance_to(START)  # the training takes an hour of business time
+    loop.turn(START)
     run = shop.call(GetRun(project=PROJECT, run_id=run_id)).run
     if run.state != RunState.finished:
         raise TreadleError(
@@ -223,7 +225,7 @@ def summarise(shop: Workshop, build: Path, *, until: dt.datetime) -> dict[str, A
 
 def _before(shop: Workshop, bundle: Any) -> pl.DataFrame:
     """January as the monthly policy sees it: flights with features as of their departure, their truth and when it was known."""
-    flights = verify.table(shop.layout, PROJECT, "flights").filter(pl.col("scheduled_at") < START)
+    flights = verify.table(shop.layout, PROJECT, "flights").filter(pl.col("scheduled_at") < JANUARY_ENDS)
     outcomes = verify.table(shop.layout, PROJECT, "outcomes")
     weather = verify.table(shop.layout, PROJECT, "weather")
     sources = {"outcomes": Source(outcomes, "known_at"), "weather": Source(weather, "observed_at")}

@@ -54,7 +54,7 @@ class Workshop:
         self.blobs = LocalBlobs(layout.blobs)
         self.access = Access(database)
         self.ledger = Ledger(database, self.blobs)
-        self.pipelines = Pipelines(database)
+        self.pipelines = Pipelines(database, clock=self.clock)
         self.data = DataService(database, layout, self.blobs)
         self.registry = Registry(database, self.blobs)
         self.publisher = Publisher(database, layout, self.blobs)

@@ -6,6 +6,7 @@ second by the machine's clock; a replay turns at the end of every block of virtu
 """
 
 import datetime as dt
+import logging
 import threading
 import time
 from typing import Any
@@ -22,7 +23,7 @@ from treadle.pipelines.code import unpack_code
 from treadle.pipelines.triggers import Triggers
 from treadle.pipelines.worker import Worker
 from treadle.records.calls import SYSTEM, Call
-from treadle.records.clock import Clock, VirtualClock, micros
+from treadle.records.clock import Clock, micros
 from treadle.records.definitions import Endpoint, Environment, Project
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
@@ -34,12 +35,15 @@ from treadle.records.states import ReleaseState, VersionState
 from treadle.registry.service import approved_for
 from treadle.serving import snapshots
 from treadle.store.queries import workshop as queries
+from treadle.store.queries.pipelines import next_due
 from treadle.workshop.home import Workshop
 from treadle.workshop.project import LoadedProject, load
 from treadle.workshop.smoke import smoke_test
 
 #: Longest that a turn waits for gateways to load what was published, in seconds; then the next turn looks again.
 ACKNOWLEDGE_SECONDS = 20.0
+
+_log = logging.getLogger(__name__)
 SMOKE_PASSED = "treadle.smoke.passed"
 SMOKE_FAILED = "treadle.smoke.failed"
 
@@ -90,31 +94,52 @@ class Loop:
         )
 
     def turn(self, now: dt.datetime) -> Turned:
-        """One turn at business time `now`."""
+        """One turn at business time `now`, runs included."""
         turned = Turned()
+        self._look(now, turned)
+        self.work(now, turned)
+        return turned
+
+    def _look(self, now: dt.datetime, turned: Turned) -> None:
+        """All of a turn but the runs."""
         for project, environment, definitions in self._applied():
             self._environment(project, environment, definitions, now, turned)
         self.seal()
         for project, environment, definitions in self._applied():
             if not leads(definitions, environment):
                 turned.triggered += self.triggers.evaluate(project, environment, now)
-        turned.executed = self.worker.run_due(now)
-        if turned.executed:
+        self.seal()
+
+    def work(self, now: dt.datetime, turned: Turned) -> None:
+        """Execute the runs that are due, and start the releases that came of them."""
+        executed = self.worker.run_due(now)
+        if executed:
             for project, environment, definitions in self._applied():
                 self._release_approved(project, environment, definitions, now, turned)
+        turned.executed += executed
         self.seal()
-        return turned
+
+    def next_due(self) -> dt.datetime | None:
+        """Business time from which the next run that waits may be executed."""
+        with self.workshop.database.read() as tx:
+            return next_due(tx, "run")
 
     def run_forever(self, stop: threading.Event, *, interval_s: float = 1.0) -> None:
-        """Turn by the clock until `stop` is set. Runs are executed as soon as they are due, between turns too."""
-        last = 0.0
+        """Turn by the clock until `stop` is set; runs are executed by a thread of their own, so that a long training stops nothing.
+
+        What a turn raises is logged, and the next turn tries again: a full disk or a database that restarts must not end the loop.
+        """
+        worker = threading.Thread(target=self.worker.loop, args=(stop,), name="treadle-runs")
+        worker.start()
         while not stop.is_set():
-            if time.monotonic() - last >= interval_s:
-                last = time.monotonic()
-                self.turn(self.clock.now())
-            else:
-                self.worker.run_due(self.clock.now())
-            stop.wait(min(0.1, interval_s))
+            began = time.monotonic()
+            try:
+                self._look(self.clock.now(), Turned())
+            except TreadleError as error:
+                _log.warning("turn: %s %s", error.what, error.remedy)
+            stop.wait(max(0.05, interval_s - (time.monotonic() - began)))
+        worker.join()
+        self.seal()
 
     def seal(self) -> int:
         """Give events their order and publish the chain's head."""
@@ -136,7 +161,7 @@ class Loop:
         """Start the release of the newest approved version of each endpoint's model, where none is being released."""
         place = next((e for e in definitions.environments if e.name == environment), Environment(name=environment))
         for endpoint in definitions.endpoints:
-            version = self._to_release(project, environment, endpoint, now)
+            version = self._to_release(project, environment, endpoint)
             if version is None or not self._smoked(project, place, endpoint, version):
                 continue
             release = self._start(project, environment, endpoint, version, now)
@@ -145,8 +170,8 @@ class Loop:
             if leads(definitions, environment):
                 self._smoke(project, environment, endpoint, version, now)
 
-    def _to_release(self, project: str, environment: str, endpoint: Endpoint, now: dt.datetime) -> ModelVersion | None:
-        """The newest version that is approved for this environment, later than every version released here, ready by now."""
+    def _to_release(self, project: str, environment: str, endpoint: Endpoint) -> ModelVersion | None:
+        """The newest version that is approved for this environment, later than every version released here."""
         shop = self.workshop
         found = shop.dispatch(ListModelVersions(project=project, model=endpoint.model, limit=20), actor=SYSTEM).items
         with shop.database.read() as tx:
@@ -156,15 +181,8 @@ class Loop:
             for version in found:
                 if version.number <= tried:
                     return None
-                # By the machine's clock a training has taken its time already; in virtual time it takes what it declares.
-                virtual = isinstance(self.clock, VirtualClock)
-                takes = queries.virtual_duration_s(tx, project, environment, version.run_id) if virtual else 0
-                ready = version.event_time + dt.timedelta(seconds=takes) <= now
-                if (
-                    ready
-                    and version.state != VersionState.rejected
-                    and approved_for(tx, project, endpoint.model, version.number, environment)
-                ):
+                approved = approved_for(tx, project, endpoint.model, version.number, environment)
+                if approved and version.state != VersionState.rejected:
                     return version
         return None
 
@@ -268,8 +286,10 @@ class Loop:
         return msgspec.convert(found.facts, Project)
 
     def _applied(self) -> list[tuple[str, str, Project]]:
+        """Every applied environment, one that others come after before them: a version goes through both in one turn."""
         with self.workshop.database.read() as tx:
-            return queries.environments(tx)
+            found = queries.environments(tx)
+        return sorted(found, key=lambda place: (place[0], not leads(place[2], place[1]), place[1]))
 
     def _definitions(self, project: str, environment: str) -> Project:
         with self.workshop.database.read() as tx:

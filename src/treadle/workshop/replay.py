@@ -126,12 +126,20 @@ class Replay:
         pusher = Pusher(online, self.definitions.feature_views, self.history.datasets, transforms)
         with online, InferenceClient(host, port) as client:
             for low, high in blocks(start, end, self.endpoint.monitor.block_s):
-                began = time.monotonic()
-                self._block(client, pusher, low, high)
+                began, between = time.monotonic(), Turned()
+                moment = low
+                while (due := self.loop.next_due()) is not None and moment < due < high:
+                    self._ask(client, pusher, moment, due)
+                    self.clock.advance_to(due)
+                    self.loop.work(due, between)
+                    moment = due
+                self._ask(client, pusher, moment, high)
                 asked = time.monotonic()
                 turned = self._turn(online, low, high)
                 self.asking_s += asked - began
                 self.turning_s += time.monotonic() - asked
+                turned.executed += between.executed
+                turned.started = between.started + turned.started
                 self.retrainings += len(turned.triggered)
                 if self._progress:
                     share = (high - start) / (end - start)
@@ -144,8 +152,8 @@ class Replay:
             acknowledged=self.acknowledged,
         )
 
-    def _block(self, client: InferenceClient, pusher: Pusher, low: dt.datetime, high: dt.datetime) -> None:
-        """Send the requests of one block at their event times, everything known by then pushed before."""
+    def _ask(self, client: InferenceClient, pusher: Pusher, low: dt.datetime, high: dt.datetime) -> None:
+        """Send the requests of [low, high) at their event times, everything known by then pushed before."""
         frame = self.history.between(self.endpoint.requests, low, high)
         feed = pusher.feed({name: self.history.between(name, low, high) for name in self._sources()})
         columns = lists(frame, self._request_columns(frame))
@@ -218,7 +226,7 @@ class Replay:
 POLICIES = ("declared", "never", "monthly")
 
 
-def replay(
+def backtest(
     workshop: Workshop,
     *,
     project: str,
@@ -318,12 +326,14 @@ def _months(windows: list[WindowReport]) -> list[dict[str, Any]]:
     return told
 
 
-def ingest(workshop: Workshop, project: str, history: History, *, until: dt.datetime) -> dict[str, int]:
-    """Append all of history that was known before `until` to its datasets; rows by dataset."""
+def ingest(workshop: Workshop, project: str, history: History, *, until: dt.datetime, since: dt.datetime | None = None) -> dict[str, int]:
+    """Append all of history that was known before `until` (and from `since` on) to its datasets; rows by dataset."""
     rows = {}
     for name, dataset in history.datasets.items():
-        frame = history.between(name, None, until)
+        frame = history.between(name, since, until)
         rows[name] = frame.height
+        if not frame.height:
+            continue
         workshop.data.append(project, dataset, frame, actor=workshop.actor, event_time=until, source=str(history.folder.name))
     return rows
 

@@ -107,15 +107,6 @@ def last_released(tx: Connection, project: str, environment: str, endpoint: str)
     return found or 0
 
 
-def virtual_duration_s(tx: Connection, project: str, environment: str, run_id: str) -> int:
-    """Business time, in seconds, that the run of a version takes by its pipeline's definition."""
-    pipeline = tx.execute(select(t.runs.c.pipeline).where(t.runs.c.project == project, t.runs.c.run_id == run_id)).scalar()
-    definitions = applied(tx, project, environment)
-    if pipeline is None or definitions is None:
-        return 0
-    return next((p.virtual_duration_s for p in definitions.pipelines if p.name == pipeline), 0)
-
-
 def has_event(tx: Connection, project: str, environment: str, type: str, subject: str) -> bool:
     """Whether an event of a type about a subject was recorded in an environment, sealed or not."""
     return (
