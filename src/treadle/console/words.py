@@ -307,7 +307,8 @@ def _progress(p: Mapping[str, Any]) -> str:
     reason, version = p.get("reason") or "", f"Version {p['to_version']}"
     if reason.startswith(version):
         return reason
-    return f"{version} {str(p.get('state') or '').replace('_', ' ')}{': ' + reason if reason else ''}"
+    state = str(p.get("state") or "").replace("_", " ")
+    return f"{version}{' ' + state if state else ''}{': ' + reason if reason else ''}"
 
 
 def _loaded(what: str) -> Callable[[Mapping[str, Any]], str]:

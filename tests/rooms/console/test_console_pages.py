@@ -124,29 +124,35 @@ def test_the_title_says_what_the_loop_does(changes: dict[str, Any], said: str) -
 
 def test_a_loop_that_has_done_nothing_teaches() -> None:
     quiet = [replace(s, state="quiet", text="—") for s in STATIONS]
-    html = (
-        client(
-            Still(
-                champion=None,
-                challenger=None,
-                travelling=None,
-                waiting=[],
-                figures={"blocks": 0},
-                quality=[],
-                marks=[],
-                events=[],
-                stations=quiet,
-                virtual=False,
-            )
-        )
-        .get(LOOP)
-        .text
-    )
+    nothing: dict[str, Any] = {"champion": None, "challenger": None, "travelling": None, "waiting": [], "quality": [], "marks": []}
+    still = Still(**nothing, figures={"blocks": 0}, stations=quiet, virtual=False)
+    still.answers[ledger.ListEvents] = ledger.Events(items=[], page=Page())
+    html = client(still).get(LOOP).text
     assert "treadle up" in html
     assert "treadle run PIPELINE" in html
     assert "Nothing. The loop asks here" in html
     assert 'id="chart"' not in html
     assert "replay</i>" not in html
+
+
+def test_data_that_arrives_all_the_time_is_one_line() -> None:
+    still = Still()
+    arrived = [replace(EVENTS[5], event_id=f"evt_{i}", subject=f"dataset/{'flights' if i % 2 else 'weather'}") for i in range(40)]
+    elsewhere = replace(EVENTS[0], environment="staging", event_id="evt_staging")
+    still.answers[ledger.ListEvents] = ledger.Events(
+        items=[*arrived[:30], elsewhere, EVENTS[0], *arrived[30:31], *EVENTS[1:3]], page=Page()
+    )
+    html = client(still).get(LOOP).text
+    assert "30 new versions of flights, weather · 27,360 new rows" in html
+    assert "evt_staging" not in html
+    assert html.count("<code>data.arrived</code>") == 1
+    assert html.count(">data.arrived</code>") == 2
+
+
+def test_champion_challenger_and_open_alarms_are_named_with_since_when() -> None:
+    said = text(client(Still()).get(LOOP).text)
+    for part in ("champion delay 7 since 28 Jul", "challenger delay 8 since 10 Sep", "open alarm decay since 11 Sep"):
+        assert part in said
 
 
 def test_figures_show_what_is_there_and_no_more_digits_than_it_deserves() -> None:
