@@ -37,8 +37,9 @@ def render() -> str:
         parts += [f"\n### {section}\n\n| verb | |\n| --- | --- |\n"]
         parts += [f"| `treadle {verb}` | {cell(text)} |\n" for verb, (_, _, text) in verbs.items()]
     parts += [
-        "\n## Operations\n\nEach is a route (under `/api`, see [the API](api.md)), a request struct for `Client.call`, and a command `treadle api NAME`.\n"
+        "\n## Operations\n\nEach is a route (under `/api`, see [the API](api.md)), a request struct for `Client.call`, and a command "
     ]
+    parts += ["`treadle api NAME`.\n"]
     table = sorted(operations().values(), key=lambda row: row.room)
     for room in dict.fromkeys(row.room for row in table):
         parts += [f"\n### {room.capitalize()}\n\n| operation | route | permission | |\n| --- | --- | --- | --- |\n"]
