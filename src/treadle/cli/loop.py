@@ -22,9 +22,24 @@ from treadle.records.errors import TreadleError
 @click.option("--from", "since", metavar="TIME", required=True, help="First moment of business time.")
 @click.option("--to", "until", metavar="TIME", required=True, help="Where to stop, exclusive.")
 @click.option("--ingest", "first", is_flag=True, help="Ingest what was known before --from first.")
+@click.option(
+    "--policy",
+    type=click.Choice(["declared", "never", "monthly"]),
+    default="declared",
+    show_default=True,
+    help="When to retrain. Another policy than the declared one is tried on a copy of the home, in replays/ beside it.",
+)
 @verb(project=True, environment=True, remote=False, store=True)
 def replay(
-    session: Session, endpoint: str | None, history: Path, since: str, until: str, first: bool, project: str | None, env: str | None
+    session: Session,
+    endpoint: str | None,
+    history: Path,
+    since: str,
+    until: str,
+    first: bool,
+    policy: str,
+    project: str | None,
+    env: str | None,
 ) -> None:
     """Drive the loop of ENDPOINT through recorded history in virtual time, under the policy that it declares.
 
@@ -34,6 +49,7 @@ def replay(
     \b
     Example:
       treadle replay delay --env prod --history history --from 2013-02-01 --to 2013-12-31
+      treadle replay delay --env prod --history history --from 2013-02-01 --to 2013-04-01 --policy monthly
     """
     from treadle.records.clock import VirtualClock, utc
     from treadle.workshop.history import History
@@ -61,6 +77,9 @@ def replay(
         for dataset, rows in ingest(workshop, name, record, until=start).items():
             click.echo(f"ingested {rows:,} rows of {dataset}", err=True)
     _serves(session, name, environment, endpoint, start)
+    if policy != "declared":
+        _try(session, name, environment, history, start, end, policy)
+        return
 
     def told(where: Progress) -> None:
         click.echo(f"{where.now:%Y-%m-%d}  {where.share:4.0%}  {where.predictions:,} predictions", err=True)
@@ -73,6 +92,27 @@ def replay(
         show.as_json(seen)
     else:
         show.facts((k.replace("_", " "), v) for k, v in msgspec.to_builtins(seen).items())
+
+
+def _try(session: Session, project: str, environment: str, history: Path, start: dt.datetime, end: dt.datetime, policy: str) -> None:
+    """Another policy, on a copy."""
+    from treadle.workshop.replay import backtest
+
+    seen = backtest(
+        session.workshop,
+        project=project,
+        environment=environment,
+        history=history,
+        since=start,
+        until=end,
+        policy=policy,
+        tell=lambda text: click.echo(text, err=True),
+    )
+    if session.as_json:
+        show.as_json(seen)
+        return
+    show.table([name.upper() for name in seen.months[0]] if seen.months else [], [list(m.values()) for m in seen.months])
+    click.echo(f"{seen.predictions:,} predictions, {seen.retrainings} retrainings under the policy {policy!r}; look around: {seen.home}")
 
 
 def _serves(session: Session, project: str, environment: str, endpoint: str, start: dt.datetime) -> None:

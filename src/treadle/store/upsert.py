@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 Row = Mapping[str, Any]
 
@@ -76,7 +76,15 @@ def _insert_or_update(
     return statement.on_conflict_do_update(index_elements=keys, set_={c: statement.excluded[c] for c in columns}, where=where)
 
 
+def _dialect(name: str) -> Any:
+    if name != "postgresql":
+        return sqlite
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  (brings every driver's glue, which a home on SQLite never needs)
+
+    return postgresql
+
+
 def _insert(dialect: str, table: Table) -> Any:
-    statement = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    statement = _dialect(dialect).insert(table)
     # inline: no RETURNING of keys; the row count is otherwise kept for updates and deletes only
     return statement.inline().execution_options(preserve_rowcount=True)

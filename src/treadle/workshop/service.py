@@ -89,6 +89,7 @@ class Workbench:
                 "recorded_time": SystemClock().now(),
             },
         )
+        self._rooms.releases.refresh(tx, request.project, request.environment, call)
         return ops.Applied(plan=made, digest=digest)
 
     @implements(ops.GetOverview)

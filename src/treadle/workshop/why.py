@@ -14,6 +14,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
 from treadle.records.ledger import Run
 from treadle.records.models import Bundle, ModelVersion
+from treadle.records.serving import LogEntry, Segment
 from treadle.serving.segments import find
 from treadle.store.db import Connection
 from treadle.store.queries import ledger as ledger_queries
@@ -68,7 +69,7 @@ def _find(tx: Connection, layout: Layout, project: str, prediction_id: str) -> t
         if applied_project != project:
             continue
         models = {e.name: e.model for e in definitions.endpoints}
-        found = find(layout.gateway(project, environment).log, prediction_id)
+        found = _in_segments(layout, project, environment, prediction_id)
         if found is not None:
             segment, entry, row = found
             return environment, {
@@ -97,6 +98,15 @@ def _find(tx: Connection, layout: Layout, project: str, prediction_id: str) -> t
         remedy="Copy the id from the answer's `ids`; predictions past the log's retention are gone.",
         code="not_found",
     )
+
+
+def _in_segments(layout: Layout, project: str, environment: str, prediction_id: str) -> tuple[Segment, LogEntry, int] | None:
+    try:
+        return find(layout.gateway(project, environment).log, prediction_id)
+    except TreadleError as error:
+        if error.code in ("not_found", "bad_request"):  # another environment's, or past its retention: the table has it
+            return None
+        raise
 
 
 def _variant(prediction: dict[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,7 @@ from treadle.store import tables as t
 
 def applied(tx: Connection, project: str, environment: str) -> Project | None:
     """The definitions applied in an environment."""
-    row = tx.execute(
-        select(t.applied.c.definitions).where(t.applied.c.project == project, t.applied.c.environment == environment)
-    ).scalar()
+    row = tx.execute(select(t.applied.c.definitions).where(t.applied.c.project == project, t.applied.c.environment == environment)).scalar()
     return None if row is None else msgspec.convert(row, Project)
 
 
@@ -58,26 +56,6 @@ def newest_event_time(tx: Connection, project: str) -> Any:
     return tx.execute(
         select(t.events.c.event_time).where(t.events.c.project == project).order_by(t.events.c.recorded_time.desc()).limit(1)
     ).scalar()
-
-
-def count_events(tx: Connection, project: str, environment: str, type: str) -> int:
-    """How many events of a type an environment has."""
-    return tx.execute(
-        select(func.count())
-        .select_from(t.events)
-        .where(t.events.c.project == project, t.events.c.environment == environment, t.events.c.type == type)
-    ).scalar_one()
-
-
-def newest_runs(tx: Connection, project: str, environment: str, limit: int) -> list[dict[str, Any]]:
-    """The newest runs of an environment, as rows."""
-    rows = tx.execute(
-        select(t.runs)
-        .where(t.runs.c.project == project, t.runs.c.environment == environment)
-        .order_by(t.runs.c.recorded_time.desc())
-        .limit(limit)
-    )
-    return [dict(r._mapping) for r in rows]
 
 
 def release_is_open(tx: Connection, project: str, environment: str, endpoint: str) -> bool:
