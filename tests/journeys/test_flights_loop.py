@@ -109,7 +109,7 @@ def test_why_walks_back_to_the_rows(street: SimpleNamespace) -> None:
     assert links[-3:] == ["features", "code", "environment"]
     trained = {link["dataset"]: link for link in chain.links if link["link"] == "dataset version"}
     assert set(trained) == {"flights", "outcomes", "weather"}
-    assert trained["flights"]["rows"] == 26_865
+    assert trained["flights"]["rows"] == 27_004
 
 
 def test_reproduce_gives_the_same_bytes(street: SimpleNamespace) -> None:
@@ -177,7 +177,8 @@ def _candidate(street: SimpleNamespace, more: str, changes: dict[str, str]):
         shop.call(ApplyProject(project="flights", environment=environment, definitions=definitions, base=base))
     run_id, now = new_id("run"), shop.clock.now()
     shop.call(SubmitRun(project="flights", pipeline="delay_model", run_id=run_id, environment="prod", params={"until": now.isoformat()}))
-    street.loop.turn(now)
+    shop.clock.advance_to(now + dt.timedelta(hours=1))  # what the pipeline declares that a training takes
+    street.loop.turn(shop.clock.now())
     steps = shop.call(ListSteps(project="flights", run_id=run_id))
     assert all(step.state in ("finished", "cached") for step in steps), steps
     version = shop.call(ListModelVersions(project="flights", model="delay")).items[0]

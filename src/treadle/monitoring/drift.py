@@ -119,7 +119,7 @@ def shift(bins: Bins, blocks: NDArray[Any], alpha: float) -> Shift | None:
     effect, freedom = _design_effect(blocks[:, used])
     quantile = float(fdtri(freedom, freedom * (len(blocks) - 1), 1 - alpha))
     threshold = effect * (1 / n + 1 / m) * (k - 1) * quantile
-    return Shift(column=bins.name, psi=value, threshold=threshold, design_effect=effect, rows=int(n))
+    return Shift(column=bins.name, psi=value, threshold=float(threshold), design_effect=float(effect), rows=int(n))
 
 
 def shifts(bins: Mapping[str, Bins], blocks: Mapping[str, NDArray[Any]], alpha: float) -> list[Shift]:
@@ -149,7 +149,7 @@ def _design_effect(blocks: NDArray[Any]) -> tuple[float, float]:
         together += 2 * (1 - lag / (LAGS + 1)) * float(np.trace(products, offset=lag))
     variance = count / (count - 1) * max(alone, together) / n**2
     effect = variance / ((int(there.sum()) - 1) / n)
-    return max(1.0, effect), max(1.0, alone**2 / float(np.square(products).sum()))
+    return max(1.0, float(effect)), max(1.0, float(alone**2 / np.square(products).sum()))
 
 
 def _shares(counts: NDArray[Any]) -> NDArray[Any]:
