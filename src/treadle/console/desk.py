@@ -89,6 +89,11 @@ class Desk:
         """Business time."""
         return self.overview.now if self.overview else dt.datetime.now(dt.UTC)
 
+    @property
+    def replayed(self) -> dt.datetime | None:
+        """Where a replay's business time stands; None where time is the machine's."""
+        return self.overview.now if self.overview and self.overview.virtual else None
+
     def page(self, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
         """A page in its frame."""
         return HTMLResponse(self.render(template, **context), status, headers={"cache-control": "no-store"})

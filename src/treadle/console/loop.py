@@ -37,6 +37,12 @@ treadle demo                                           # or watch a year of real
 _LOOKED, _LINES = 300, 12
 
 
+#: What another event tells of already; the ledger has it all.
+_DETAILS = frozenset(
+    f"treadle.{t}" for t in ("model.alias_moved", "model.moved", "model.promoted", "run.started", "approval.decided", "release.delivered")
+)
+
+
 class Arrivals(Struct, frozen=True, kw_only=True):
     """Data that arrived between two other events, as one line."""
 
@@ -90,9 +96,8 @@ def decide(desk: Desk, form: dict[str, str]) -> Response:
         if form.get("decision") not in ("approve", "refuse"):
             raise TreadleError("The form says neither approve nor refuse.", remedy="Use one of the two buttons.")
         grant = form["decision"] == "approve"
-        seen = desk.overview
         # In a replay an answer is given at the business time that the person sees, not years after it.
-        at = seen.now if seen and seen.virtual else None
+        at = desk.replayed
         comment = form.get("comment", "")[:500]
         desk.call(DecideApproval(project=desk.project, approval_id=approval_id, grant=grant, comment=comment), event_time=at)
     except TreadleError as error:
@@ -197,7 +202,7 @@ def centre(seen: Overview) -> list[str]:
 def latest(events: Sequence[Event], environment: str) -> list[Event | Arrivals]:
     """The newest events of an environment, newest first; what arrived between two others is one line, since data arrives all the time."""
     told: list[Event | Arrivals] = []
-    mine = [e for e in events if e.environment in ("", environment)]
+    mine = [e for e in events if e.environment in ("", environment) and e.type not in _DETAILS]
     for arrived, group in itertools.groupby(mine, key=lambda e: e.type == "treadle.data.arrived"):
         run = list(group)
         if arrived and len(run) > 1:
@@ -228,54 +233,49 @@ def variants(seen: Overview, base: str, model: str) -> list[dict[str, Any]]:
 
 
 def figures(seen: Overview, base: str) -> list[dict[str, Any]]:
-    """The numbers of the last days, each with what it is and where it comes from."""
+    """The numbers of the last days, each with what it means, what it is over and where it comes from."""
     f = seen.figures
-    told: list[dict[str, Any]] = []
-
-    def add(key: str, value: str, label: str, title: str, href: str) -> None:
-        if key in f:
-            told.append({"value": value, "label": label, "title": title, "href": href})
-
-    outcomes = f"over {words.count(f.get('outcomes', 0))} predictions whose outcome is known"
-    if f.get("outcomes"):
-        add(
+    made, known = f.get("predictions") or 0, f.get("outcomes") or 0
+    over = f"over {known:,} predictions whose outcome is known"
+    calibration, latency = f.get("calibration", 0.0), f.get("latency_p99_ms", 0.0)
+    monitoring, quality = f"{base}/monitoring", "?metric={}#quality"
+    rows = [
+        (
             "roc_auc",
+            known,
             words.metric(f.get("roc_auc")),
             "ROC AUC",
-            f"mean of the days {outcomes}; 1 ranks perfectly, 0.5 by chance",
+            "1 ranks perfectly, 0.5 is chance",
+            f"mean of the days {over}",
             "#quality",
-        )
-        add(
-            "brier",
-            words.metric(f.get("brier")),
-            "Brier score",
-            f"mean squared error of the probability {outcomes}; lower is better",
-            "#quality",
-        )
-        add(
+        ),
+        ("brier", known, words.metric(f.get("brier")), "Brier score", "squared error, lower is better", over, quality.format("brier")),
+        (
             "calibration",
-            words.points(f.get("calibration", 0)),
+            known,
+            words.points(calibration),
             "predicted − observed",
-            f"mean predicted minus mean observed {outcomes}, in percentage points",
-            "?metric=calibration#quality",
-        )
-    if f.get("predictions"):
-        add("predictions", words.count(f["predictions"]), "predictions", "answered in these days", f"{base}/monitoring")
-        add(
-            "latency_p99_ms",
-            words.milliseconds(f.get("latency_p99_ms", 0)),
-            "latency, p99",
-            "median of the days’ 99th percentiles",
-            f"{base}/monitoring",
-        )
-        add(
+            "the nearer to 0 the better",
+            over,
+            quality.format("calibration"),
+        ),
+        ("predictions", made, words.count(made), "predictions", "answered in these days", "", monitoring),
+        ("latency_p99_ms", made, words.milliseconds(latency), "latency, p99", "99 of 100 are faster", "median of the days", monitoring),
+        (
             "labels_in",
-            words.percent(f.get("labels_in", 0)),
+            made,
+            words.percent(f.get("labels_in", 0.0)),
             "labels in",
-            f"{f.get('outcomes', 0):,} of {f['predictions']:,}",
-            f"{base}/monitoring",
-        )
-    return told
+            f"{known:,} outcomes known",
+            f"of {made:,} predictions",
+            monitoring,
+        ),
+    ]
+    return [
+        {"value": value, "label": label, "told": told, "title": title, "href": href}
+        for key, needed, value, label, told, title, href in rows
+        if needed and key in f
+    ]
 
 
 def chart_label(seen: Overview, drawn: dict[str, Any] | None) -> str:

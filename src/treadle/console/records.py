@@ -114,7 +114,7 @@ def run(desk: Desk) -> Response:
         Fact(name="trigger", text=one.reason.trigger or one.reason.kind),
         Fact(name="started by", text=one.actor),
         Fact(name="business time", time=one.event_time),
-        Fact(name="took", text=_took(one) or "—"),
+        Fact(name="took", text=words.took(one) or "—"),
         *(Fact(name=k, text=words.fact(v)) for k, v in one.params.items()),
         *(Fact(name=f"tag {k}", text=v) for k, v in found.tags.items()),
         Fact(name="definition", text=one.definition_digest or "—"),
@@ -149,7 +149,7 @@ def _run_sentence(one: Run, steps: list[Step]) -> str:
     ran = sum(s.state == StepState.finished for s in steps)
     cached = sum(s.state == StepState.cached for s in steps)
     done = f"{ran} step{'s' if ran != 1 else ''} ran, {cached} {'were' if cached != 1 else 'was'} answered from the cache"
-    took = f" in {_took(one)}" if _took(one) else ""
+    took = f" in {words.took(one)}" if words.took(one) else ""
     said = {
         RunState.queued: "The run waits for a worker.",
         RunState.running: f"The run is at work: {done} so far.",
@@ -162,18 +162,13 @@ def _run_sentence(one: Run, steps: list[Step]) -> str:
     return f"{said[one.state]} It was started because: {_sentence(one.reason.text)}"
 
 
-def _took(one: Run | Step) -> str:
-    """How long it took; nothing where it did not end, or where virtual time stood still."""
-    return words.span((one.ended - one.started).total_seconds()) if one.started and one.ended and one.ended > one.started else ""
-
-
 def _steps(steps: list[Step]) -> Table:
     rows = [
         [
             text(s.path),
             Cell(text=str(s.state), tone=words.tone(s.state)),
             text(s.why),
-            number(_took(s) or "—"),
+            number(words.took(s) or "—"),
             number(str(s.attempt)),
             text(words.short(s.output) if s.output else "—", title=s.output or ""),
         ]
@@ -381,7 +376,7 @@ def _link(desk: Desk, link: dict[str, Any]) -> dict[str, Any]:
         label = name.replace("_", " ")
         if isinstance(value, dict) and value:
             groups.append((label, [(str(k), words.fact(v)) for k, v in value.items()]))
-        elif isinstance(value, (list, tuple)) and len(value) > 3:
+        elif isinstance(value, (list, tuple)) and (len(value) > 3 or any(isinstance(v, dict) for v in value)):
             groups.append((label, [_entry(i, v) for i, v in enumerate(value)]))
         else:
             plain_facts.append((label, words.fact(value)))

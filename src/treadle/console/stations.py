@@ -48,13 +48,12 @@ def page(desk: Desk) -> Response:
             code="not_found",
         )
     sentence, tables = _PAGES[name](desk, applied)
-    station = next((s for s in desk.overview.stations if s.name.lower() == name), None) if desk.overview else None
     return desk.page(
         "record.html",
         title=name.capitalize(),
         crumb=None,
         state=None,
-        sentence=f"{sentence}{f' Now: {station.text}.' if station and station.state != 'quiet' else ''}",
+        sentence=sentence,
         error_text=None,
         tables=tables,
         facts=[],
@@ -126,12 +125,12 @@ def _training(desk: Desk, applied: Project) -> Made:
             text(r.pipeline),
             Cell(text=str(r.state), tone=words.tone(r.state)),
             text(r.reason.text),
-            number(words.span((r.ended - r.started).total_seconds()) if r.started and r.ended else "—"),
+            number(words.took(r) or "—"),
             time(r.event_time),
         ]
         for r in found.items
     ]
-    triggers: list[TriggerStatus] = desk.call(ListTriggers(project=desk.project, environment=desk.environment))
+    triggers: list[TriggerStatus] = desk.call(ListTriggers(project=desk.project, environment=desk.environment), event_time=desk.replayed)
     fired = [
         [
             text(t.name),
@@ -348,7 +347,7 @@ def _monitoring(desk: Desk, applied: Project) -> Made:
                 number(words.metric(w.metrics[k]) if k in w.metrics else "—")
                 for k in ("roc_auc", "brier", "mean_predicted", "mean_observed")
             ),
-            number(f"{w.metrics['latency_p99_us'] / 1000:.1f} ms" if "latency_p99_us" in w.metrics else "—"),
+            number(words.milliseconds(w.metrics["latency_p99_us"] / 1000) if "latency_p99_us" in w.metrics else "—"),
             text(_drift(w.drift)),
             number(str(w.champion or "—")),
         ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from treadle.records.ledger import Event
+from treadle.records.ledger import Event, Run, Step
 
 UTC = dt.UTC
 
@@ -48,7 +48,7 @@ TONES = {
 _EVENT_TONES = (
     (re.compile(r"\.(failed|stopped|refused|rolled_back)$"), "harm"),
     (re.compile(r"^treadle\.(performance|calibration|drift|outcomes)\.|\.approval\.requested$|\.cancel_requested$"), "waits"),
-    (re.compile(r"^treadle\.(release|run)\.(started|queued|created|delivered|deployed|resumed)$|^treadle\.schedule\."), "tried"),
+    (re.compile(r"^treadle\.(release|run)\.(started|queued|created|delivered|deployed|live|resumed)$|^treadle\.schedule\."), "tried"),
     (re.compile(r"\.(erased|inconclusive|cancelled|revoked)$|^(?!treadle\.)"), "quiet"),
 )
 
@@ -128,6 +128,11 @@ def span(seconds: float) -> str:
             number = int(seconds // size)
             return f"{number} {unit}{'s' if unit == 'day' and number != 1 else ''}"
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def took(one: Run | Step) -> str:
+    """How long it took; nothing where it has not ended, or where virtual time stood still."""
+    return span((one.ended - one.started).total_seconds()) if one.started and one.ended and one.ended > one.started else ""
 
 
 def moment(time: dt.datetime, now: dt.datetime | None = None) -> str:
@@ -288,9 +293,8 @@ def _refused(p: Mapping[str, Any]) -> str:
 
 
 def _alias(p: Mapping[str, Any]) -> str:
-    then = f"version {p['to']}" if p["to"] is not None else "nobody"
-    before = f", before version {p['from']}" if p.get("from") else ""
-    return f"{p['alias']} of {p['model']} is now {then}{before}"
+    before, then = (f"version {n}" if n is not None else "none" for n in (p.get("from"), p["to"]))
+    return f"{p['alias']} of {p['model']}: {before} → {then}"
 
 
 def _moved(p: Mapping[str, Any]) -> str:
@@ -309,6 +313,11 @@ def _progress(p: Mapping[str, Any]) -> str:
         return reason
     state = str(p.get("state") or "").replace("_", " ")
     return f"{version}{' ' + state if state else ''}{': ' + reason if reason else ''}"
+
+
+def _closed(p: Mapping[str, Any]) -> str:
+    before, _, why = str(p["text"]).rpartition("Closed: ")
+    return f"{p['kind']} alarm closed: {why}" if before else f"{p['kind']} alarm closed · {p['text']}"
 
 
 def _loaded(what: str) -> Callable[[Mapping[str, Any]], str]:
@@ -338,7 +347,9 @@ _SAY: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "treadle.release.started": _release,
     "treadle.release.delivered": _loaded("is in the gateways' hands"),
     "treadle.release.deployed": _loaded("is loaded, at 0 % of the traffic"),
+    "treadle.release.live": _loaded("answers its share of the requests"),
     "treadle.release.promoted": _progress,
+    "treadle.alarm.closed": _closed,
     "treadle.release.stopped": _progress,
     "treadle.release.inconclusive": _progress,
     "treadle.smoke.passed": lambda p: _told(p) or "smoke test passed",

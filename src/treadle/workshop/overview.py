@@ -4,6 +4,7 @@ Reads what the rooms recorded and says it in words; keeps no state of its own.
 """
 
 import datetime as dt
+import re
 from typing import Any
 
 from msgspec import Struct
@@ -175,8 +176,15 @@ def sentence(facts: _Facts) -> str:
     if not facts.workers:
         said += " No gateway has it loaded, so nothing answers."
     if facts.open_alarms:
-        said += f" {facts.open_alarms[0].text}"
+        # What costs most first: inputs that differ do not by themselves mean a worse model. The figures stand with the alarm.
+        worst = min(facts.open_alarms, key=lambda a: a.kind == "drift")
+        said += f" {_plain(worst.text)}"
     return said
+
+
+def _plain(text: str) -> str:
+    """An alarm's text without the figures in brackets and the list after a colon."""
+    return re.sub(r"\s*\([^)]*\)", "", text).partition(": ")[0].rstrip(".") + "."
 
 
 def stations(facts: _Facts) -> list[ops.Station]:
