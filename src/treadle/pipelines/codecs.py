@@ -297,7 +297,7 @@ def _ipc(data: bytes) -> Any:
 
 
 _ENCODERS: dict[str, Any] = {
-    "json": lambda value: msgspec.json.encode(plain(value), order="deterministic"),
+    "json": lambda value: msgspec.json.encode(plain(value)),
     "bytes": bytes,
     "arrow": _arrow,
     "arrow-lazy": lambda frame: _arrow(frame.collect()),
