@@ -49,10 +49,38 @@ _OWNERS = {
 }
 __all__ = ["__version__", *_OWNERS]  # pyright: ignore[reportUnsupportedDunderAll]
 
-if TYPE_CHECKING:
-    from treadle.pipelines import each, pipeline, step
-    from treadle.records.errors import TreadleError
-    from treadle.workshop import open_home
+if TYPE_CHECKING:  # the same for editors and type checkers
+    from treadle.data.declare import column as column
+    from treadle.data.declare import dataset as dataset
+    from treadle.data.steps import split_by_time as split_by_time
+    from treadle.data.steps import split_random as split_random
+    from treadle.data.steps import validate as validate
+    from treadle.evaluation import declare as gates
+    from treadle.features.declare import count as count
+    from treadle.features.declare import feature_view as feature_view
+    from treadle.features.declare import mean as mean
+    from treadle.features.declare import sum as sum
+    from treadle.features.steps import training_set as training_set
+    from treadle.monitoring import declare as when
+    from treadle.monitoring.declare import false_alarms as false_alarms
+    from treadle.monitoring.declare import monitor as monitor
+    from treadle.monitoring.declare import retrain as retrain
+    from treadle.monitoring.declare import trigger as trigger
+    from treadle.pipelines import each as each
+    from treadle.pipelines import pipeline as pipeline
+    from treadle.pipelines import step as step
+    from treadle.records.errors import TreadleError as TreadleError
+    from treadle.registry.steps import candidate as candidate
+    from treadle.registry.steps import evaluate as evaluate
+    from treadle.releases.declare import canary as canary
+    from treadle.releases.declare import endpoint as endpoint
+    from treadle.releases.declare import environment as environment
+    from treadle.releases.declare import not_harmed as not_harmed
+    from treadle.training.steps import fit_lightgbm as fit_lightgbm
+    from treadle.training.steps import fit_logistic as fit_logistic
+    from treadle.workshop import open_home as open_home
+
+    _ = (gates, when)
 
 
 def __getattr__(name: str) -> Any:

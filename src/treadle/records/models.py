@@ -71,7 +71,8 @@ class Signature(Struct, frozen=True, kw_only=True):
 class Fitted(Struct, frozen=True, kw_only=True):
     """A trained model as a fit step returns it, before it is sealed: plain bytes in a format that needs no unpickling.
 
-    `content` is LightGBM's text model (`lightgbm`) or skops bytes (`sklearn`). `features` of the training frame are the inputs of `signature`,
+    `content` is LightGBM's text model (`lightgbm`) or skops bytes (`sklearn`). `features` of the training frame
+    are the inputs of `signature`,
     in its order. `output` is what a prediction is: `probability` (of class 1) or `value`.
     """
 
@@ -98,8 +99,8 @@ class BundleFile(Struct, frozen=True, kw_only=True):
 class Bundle(Struct, frozen=True, kw_only=True):
     """The manifest of a sealed, content-addressed model package; its digest is the bundle's.
 
-    `flavor` names the predictor: `lightgbm` (text model), `sklearn` (skops). `onnx_equal` is the largest absolute difference between the ONNX
-    export and the native model on the proof rows, None where there is no export.
+    `flavor` names the predictor: `lightgbm` (text model), `sklearn` (skops). `onnx_equal` is the largest absolute difference between the
+    ONNX export and the native model on the proof rows, None where there is no export.
     """
 
     format: int

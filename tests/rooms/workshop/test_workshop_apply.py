@@ -1,7 +1,6 @@
 """Applying: all or nothing, one at a time, and never past what lives."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,9 @@ PROJECT = Project(name="p", datasets=(Dataset(name="d"),), environments=(Environ
 
 
 @pytest.fixture
-def shop(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+def shop(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     monkeypatch.setenv("TREADLE_HEADS", str(tmp_path / "heads"))
-    yield Workshop(Layout(tmp_path / "home"), database)
+    return Workshop(Layout(tmp_path / "home"), database)
 
 
 def apply(shop: Workshop, definitions: Project, base: str = "", **more: object):
