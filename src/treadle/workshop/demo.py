@@ -82,7 +82,7 @@ def run(build: Path, *, until: dt.datetime = END, console: Console | None = None
             trained = time.monotonic()
             acknowledged = build / "acknowledged.txt"
             with acknowledged.open("w") as written, _bar(show) as told:
-                replay = Replay(shop, PROJECT, "prod", ENDPOINT, history, acknowledged=written, progress=told)
+                replay = Replay(shop, PROJECT, "prod", ENDPOINT, history, acknowledged=written, progress=told, rebuild=False)
                 replay.run(START, until)
             loop.turn(clock.now() + dt.timedelta(hours=1))
             peak = sum(_peak_mb(pid) for pid in (os.getpid(), server, *gateways))

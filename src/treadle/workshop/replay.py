@@ -23,6 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.client.inference import InferenceClient
+from treadle.features.materialise import rebuild
 from treadle.online.store import SqliteOnline
 from treadle.operations.monitoring import ListWindows
 from treadle.operations.workshop import ApplyProject, GetApplied
@@ -101,6 +102,8 @@ class Replay:
         history: what happened.
         acknowledged: a text file that each prediction id is written to as the gateway answers.
         progress: called after each block.
+        rebuild: whether the online store is first made anew as of the start. A worker by the machine's clock has forgotten what
+            the past needs; a home that has seen virtual time only may say no.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Replay:
         *,
         acknowledged: IO[str] | None = None,
         progress: Callable[[Progress], None] | None = None,
+        rebuild: bool = True,
     ):
         if not isinstance(workshop.clock, VirtualClock):
             raise TreadleError("A replay needs a virtual clock.", remedy="open_home(…, clock=VirtualClock(start))", code="bad_request")
@@ -126,6 +130,7 @@ class Replay:
         self.asking_s = self.turning_s = 0.0
         self._written = acknowledged
         self._progress = progress
+        self._rebuild = rebuild
         requests = history.datasets[self.endpoint.requests]
         assert requests.time is not None
         self._time = requests.time
@@ -142,6 +147,8 @@ class Replay:
         transforms = self.loop.loaded(self.definitions).transforms
         pusher = Pusher(online, self.definitions.feature_views, self.history.datasets, transforms)
         with online, InferenceClient(host, port) as client, _rare_collections():
+            if self._rebuild:
+                rebuild(online, self.workshop.data, self.definitions, transforms=transforms, now_us=micros(start))
             for low, high in blocks(start, end, self.endpoint.monitor.block_s):
                 began, between = time.monotonic(), Turned()
                 moment = low
