@@ -67,6 +67,8 @@ class SqliteOnline:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._depth = 0
+        self._known: dict[str, tuple[int, int, int]] | None = None  # of the running batch
+        self._moved: dict[int, int] = {}  # place → head that the running batch has reached
         self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=2000"):
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -93,6 +95,8 @@ class SqliteOnline:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                if self._moved:
+                    self._connection.executemany("UPDATE streams SET head = ? WHERE place = ?", [(h, p) for p, h in self._moved.items()])
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 raise
@@ -100,6 +104,7 @@ class SqliteOnline:
                 self._connection.execute("COMMIT")
             finally:
                 self._depth -= 1
+                self._known, self._moved = None, {}
 
     # ── what has been pushed ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -152,7 +157,8 @@ class SqliteOnline:
         if len(times) != len(keys):
             raise TreadleError(f"{len(keys)} keys came with {len(times)} times.", remedy="Give one time a key.")
         with self.batch():
-            place, head = self._stream(view, keep_us)
+            place = self._stream(view, keep_us)
+            head = self._moved.get(place, self._heads()[stream_of(view)][1])
             bodies = zip(*columns, strict=True) if columns else ((),) * len(keys)
             rows = [
                 (head + i, text, time, _encode(body))
@@ -161,23 +167,32 @@ class SqliteOnline:
             ]
             if rows:
                 self._connection.executemany(f"INSERT INTO s{place} VALUES (?, ?, ?, ?)", rows)
-                self._connection.execute("UPDATE streams SET head = ? WHERE place = ?", (rows[-1][0], place))
+                self._moved[place] = rows[-1][0]
 
-    def _stream(self, view: FeatureView, keep_us: int) -> tuple[int, int]:
-        """(place, head) of a view's stream, made where it is missing."""
+    def _heads(self) -> dict[str, tuple[int, int, int]]:
+        """stream → (place, head, keep_us) as they were when the running batch first asked: nobody else writes meanwhile."""
+        if self._known is None:
+            rows = self._connection.execute("SELECT stream, place, head, keep_us FROM streams").fetchall()
+            self._known = {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
+        return self._known
+
+    def _stream(self, view: FeatureView, keep_us: int) -> int:
+        """The place of a view's stream, made where it is missing."""
         name = stream_of(view)
-        row = self._connection.execute("SELECT place, head, keep_us FROM streams WHERE stream = ?", (name,)).fetchone()
+        row = self._heads().get(name)
         if row is not None:
             if row[2] != FOREVER and (keep_us == FOREVER or keep_us > row[2]):
                 self._connection.execute("UPDATE streams SET keep_us = ? WHERE stream = ?", (keep_us, name))
-            return int(row[0]), int(row[1])
+                self._known = None
+            return row[0]
         place = self._connection.execute("SELECT coalesce(max(place), 0) + 1 FROM streams").fetchone()[0]
         self._connection.execute(
             f"CREATE TABLE s{place} (seq INTEGER PRIMARY KEY, key TEXT NOT NULL, time INTEGER NOT NULL, body BLOB NOT NULL)"
         )
         self._connection.execute(f"CREATE INDEX s{place}_time ON s{place} (time)")
         self._connection.execute("INSERT INTO streams VALUES (?, ?, 0, 1, ?, NULL)", (name, place, keep_us))
-        return int(place), 0
+        self._known = None
+        return int(place)
 
     # ── forgetting ───────────────────────────────────────────────────────────────────────────────────────────────
 

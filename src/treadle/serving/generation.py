@@ -25,14 +25,13 @@ _Opened = dict[str, tuple[Bundle, Predictor]]
 class ViewRead:
     """One read of the online store that a model needs."""
 
-    __slots__ = ("entity", "features", "reader", "view", "whole")
+    __slots__ = ("entity", "features", "reader", "view")
 
     def __init__(self, view: FeatureView, reader: OnlineReader, wanted: tuple[str, ...]):
         self.view = view.name
         self.entity = view.entity
         self.reader = reader
         self.features = wanted
-        self.whole = set(wanted) == set(view.features)
 
 
 class Model:

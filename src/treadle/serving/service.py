@@ -229,22 +229,20 @@ class Serving:
 
     def _features(self, model: Model, columns: Columns, rows: int, at: int, known: Mapping[str, list[Any]]) -> Columns:
         """What the model reads online, minus the columns that the rows bring themselves."""
-        found: Columns = {}
+        if not model.reads:
+            return {}
         if not known and model.features.isdisjoint(columns):
-            for read in model.reads:
-                got = self._read(read, columns, rows, at)
-                found.update(got if read.whole else {name: got[name] for name in read.features})
-            return found
-        for read in model.reads:
-            missing = [name for name in read.features if name not in columns and name not in known]
-            if missing:
-                got = self._read(read, columns, rows, at)
-                found.update({name: got[name] for name in missing})
-        return found
+            wanted, reads = model.features, model.reads
+        else:
+            wanted = {name for name in model.features if name not in columns and name not in known}
+            reads = [read for read in model.reads if not wanted.isdisjoint(read.features)]
+        # one look at the store for all views: cheaper, and all features of a request are of one state
+        got = model.reads[0].reader.read_views({read.view: self._keys(read, columns) for read in reads}, [at] * rows)
+        return got if len(got) == len(wanted) else {name: values for name, values in got.items() if name in wanted}
 
-    def _read(self, read: ViewRead, columns: Columns, rows: int, at: int) -> Columns:
+    def _keys(self, read: ViewRead, columns: Columns) -> list[tuple[Any, ...]]:
         try:
-            keys = list(zip(*[columns[name] for name in read.entity], strict=True))
+            return list(zip(*[columns[name] for name in read.entity], strict=True))
         except KeyError as error:
             name = error.args[0]
             raise TreadleError(
@@ -252,7 +250,6 @@ class Serving:
                 remedy=f"Send {name!r} with one value a row, or send the columns {', '.join(read.features[:4])} themselves.",
                 details={"column": name, "expected": "an entity key", "given": "nothing"},
             ) from error
-        return read.reader.read(read.view, keys, [at] * rows)
 
     def _split(
         self,

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +31,7 @@ from treadle.operations.workshop import ApplyProject, GetApplied
 from treadle.packaging.bundle import read
 from treadle.records.calls import SYSTEM
 from treadle.records.clock import VirtualClock, micros, utc
+from treadle.records.data import DatasetVersion
 from treadle.records.definitions import Condition, Endpoint, Project
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
@@ -45,7 +47,7 @@ from treadle.workshop.processes import running_gateways
 from treadle.workshop.smoke import gateway_address
 
 #: Requests that may be under way at once on the replay's one connection.
-UNDER_WAY = 2
+UNDER_WAY = 4
 
 
 @contextlib.contextmanager
@@ -210,22 +212,26 @@ class Replay:
     def _turn(self, online: SqliteOnline, low: dt.datetime, high: dt.datetime) -> Turned:
         """The block is over: its rows enter the datasets, and the loop turns."""
         self.clock.advance_to(high)
-        for name, dataset in self.history.datasets.items():
-            frame = self.history.between(name, low, high)
-            if frame.height:
-                version = self.workshop.data.append(
-                    self.project,
-                    dataset,
-                    frame,
-                    actor=SYSTEM,
-                    event_time=high,
-                    source=f"replay of {self.history.folder.name}",
-                    app=(f"replay/{name}", micros(high)),
-                    profile=False,
-                )
-                online.mark(name, version.number)  # its rows were pushed one by one, as they became known
-                self.workshop.monitoring.observe(self.project, name, frame, version.number)
+        frames = {name: self.history.between(name, low, high) for name in self.history.datasets}
+        arrived = [name for name, frame in frames.items() if frame.height]
+        with ThreadPoolExecutor(len(arrived) or 1) as pool:  # a commit to a table is mostly waiting
+            versions = pool.map(lambda name: self._append(name, frames[name], high), arrived)
+        for name, version in zip(arrived, versions, strict=True):
+            online.mark(name, version.number)  # its rows were pushed one by one, as they became known
+            self.workshop.monitoring.observe(self.project, name, frames[name], version.number)
         return self.loop.turn(high)
+
+    def _append(self, name: str, frame: pl.DataFrame, moment: dt.datetime) -> DatasetVersion:
+        return self.workshop.data.append(
+            self.project,
+            self.history.datasets[name],
+            frame,
+            actor=SYSTEM,
+            event_time=moment,
+            source=f"replay of {self.history.folder.name}",
+            app=(f"replay/{name}", micros(moment)),
+            profile=False,
+        )
 
     def _sources(self) -> list[str]:
         return sorted({v.source for v in self.definitions.feature_views if v.source in self.history.tables})
