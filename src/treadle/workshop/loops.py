@@ -9,6 +9,7 @@ import datetime as dt
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -80,6 +81,8 @@ class Loop:
     def __init__(self, workshop: Workshop, *, name: str = "worker", keeps_online: bool = True):
         self.workshop = workshop
         self.keeps_online = keeps_online
+        #: Called before runs are executed: whoever feeds datasets in larger pieces brings them up to date.
+        self.before_runs: Callable[[dt.datetime], None] | None = None
         self._loaded: dict[str, LoadedProject] = {}
         self.clock: Clock = workshop.clock
         self.triggers = Triggers(workshop.database, workshop.dispatch)
@@ -112,6 +115,8 @@ class Loop:
 
     def work(self, now: dt.datetime, turned: Turned) -> None:
         """Execute the runs that are due, and start the releases that came of them."""
+        if self.before_runs is not None and (due := self.next_due()) is not None and due <= now:
+            self.before_runs(now)
         executed = self.worker.run_due(now)
         if executed:
             for project, environment, definitions in self._applied():

@@ -14,7 +14,7 @@ import gc
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from treadle.client.inference import InferenceClient
-from treadle.features.materialise import rebuild
+from treadle.features.materialise import DAY_US, rebuild
 from treadle.online.store import SqliteOnline
 from treadle.operations.monitoring import ListWindows
 from treadle.operations.workshop import ApplyProject, GetApplied
@@ -46,6 +46,9 @@ from treadle.workshop.loops import Loop, Turned
 from treadle.workshop.processes import running_gateways
 from treadle.workshop.smoke import gateway_address
 
+#: A stream of rows is written to its dataset at least this often, and before every run; outcomes, which monitors read, with every block.
+#: A commit to a table costs some 25 ms, whatever it holds.
+FLUSH_AFTER = dt.timedelta(days=7)
 #: Requests that may be under way at once on the replay's one connection.
 UNDER_WAY = 4
 
@@ -130,6 +133,8 @@ class Replay:
         self.definitions, self.endpoint = _endpoint(workshop, project, environment, endpoint)
         self.sent = self.requests = self.acknowledged = self.retrainings = 0
         self.asking_s = self.turning_s = 0.0
+        self._reached: dict[str, dt.datetime] = {}
+        self._flushed = workshop.clock.now()
         self._written = acknowledged
         self._progress = progress
         self._rebuild = rebuild
@@ -144,6 +149,8 @@ class Replay:
             TreadleError: `unavailable` where no gateway runs or the gateway stops answering.
         """
         start, end = utc(start), utc(end)
+        self._flushed = start
+        self._reached = dict.fromkeys(self.history.datasets, start)
         host, port = gateway_address(self.workshop.layout, self.project, self.environment)
         online = SqliteOnline(self.workshop.layout.online(self.project, self.environment))
         transforms = self.loop.loaded(self.definitions).transforms
@@ -151,6 +158,7 @@ class Replay:
         with online, InferenceClient(host, port) as client, _rare_collections():
             if self._rebuild:
                 rebuild(online, self.workshop.data, self.definitions, transforms=transforms, now_us=micros(start))
+            self.loop.before_runs = lambda now: self._flush(online, now, self.history.datasets)
             for low, high in blocks(start, end, self.endpoint.monitor.block_s):
                 began, between = time.monotonic(), Turned()
                 moment = low
@@ -161,7 +169,7 @@ class Replay:
                     moment = due
                 self._ask(client, pusher, moment, high)
                 asked = time.monotonic()
-                turned = self._turn(online, low, high)
+                turned = self._turn(online, high)
                 self.asking_s += asked - began
                 self.turning_s += time.monotonic() - asked
                 turned.executed += between.executed
@@ -170,6 +178,7 @@ class Replay:
                 if self._progress:
                     share = (high - start) / (end - start)
                     self._progress(Progress(now=high, share=share, requests=self.requests, predictions=self.acknowledged, turned=turned))
+            self._flush(online, end, self.history.datasets)
         return Replayed(
             start=start,
             end=end,
@@ -209,17 +218,29 @@ class Replay:
         if self._written is not None:
             self._written.write("\n".join(answer.ids) + "\n")
 
-    def _turn(self, online: SqliteOnline, low: dt.datetime, high: dt.datetime) -> Turned:
+    def _turn(self, online: SqliteOnline, high: dt.datetime) -> Turned:
         """The block is over: its rows enter the datasets, and the loop turns."""
         self.clock.advance_to(high)
-        frames = {name: self.history.between(name, low, high) for name in self.history.datasets}
-        arrived = [name for name, frame in frames.items() if frame.height]
-        with ThreadPoolExecutor(len(arrived) or 1) as pool:  # a commit to a table is mostly waiting
-            versions = pool.map(lambda name: self._append(name, frames[name], high), arrived)
-        for name, version in zip(arrived, versions, strict=True):
-            online.mark(name, version.number)  # its rows were pushed one by one, as they became known
-            self.workshop.monitoring.observe(self.project, name, frames[name], version.number)
+        judged = self.endpoint.monitor.outcome.partition(".")[0]
+        every = high >= self._flushed + FLUSH_AFTER
+        with ThreadPoolExecutor(2) as pool:
+            folded = pool.submit(self.workshop.monitoring.fold, self.project, self.environment)
+            self._flush(online, high, self.history.datasets if every else [judged])
+            folded.result()
+        online.prune(micros(high) - DAY_US)
         return self.loop.turn(high)
+
+    def _flush(self, online: SqliteOnline, until: dt.datetime, names: Iterable[str]) -> None:
+        """Append to datasets what became known since the last time, one commit each."""
+        for name in names:
+            frame = self.history.between(name, self._reached[name], until)
+            self._reached[name] = until
+            if frame.height:
+                version = self._append(name, frame, until)
+                online.mark(name, version.number)  # its rows were pushed one by one, as they became known
+                self.workshop.monitoring.observe(self.project, name, frame, version.number)
+        if all(reached == until for reached in self._reached.values()):
+            self._flushed = until
 
     def _append(self, name: str, frame: pl.DataFrame, moment: dt.datetime) -> DatasetVersion:
         return self.workshop.data.append(
