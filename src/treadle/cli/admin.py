@@ -208,7 +208,7 @@ def backup(session: Session, target: Path) -> None:
         show.as_json(told)
     else:
         click.echo(f"Copied to {target}.")
-        show.facts(told.items())
+        show.facts((name, f"{len(value)} (--json shows them)" if isinstance(value, list | dict) else value) for name, value in told.items())
 
 
 @click.command()

@@ -14,7 +14,8 @@ import polars as pl
 from treadle.features.asof import micros_of
 from treadle.features.transforms import Transform, apply, resolve
 from treadle.online.store import SqliteOnline
-from treadle.online.windows import columns_of
+from treadle.online.windows import SECOND, columns_of, reach
+from treadle.records.clock import from_micros
 from treadle.records.data import DatasetVersion
 from treadle.records.definitions import Dataset, FeatureView, Project
 from treadle.records.errors import TreadleError
@@ -115,7 +116,10 @@ def catch_up(
             before = store.marked(dataset.name)
             rows = data.read(project.name, dataset.name, version.number, after=before).collect()
             if store.mark(dataset.name, version.number):
-                _push_all(store, project.feature_views, dataset, rows, transforms or {})
+                needed = _needed(rows, project, dataset, now_us)
+                _push_all(store, project.feature_views, dataset, needed, transforms or {})
+                if now_us is not None and needed.height < rows.height:
+                    store.prune(now_us - DAY_US, always=True)  # in the same transaction: nobody reads as if they were there
                 pushed += rows.height
     if now_us is not None:
         store.prune(now_us - DAY_US)
@@ -134,6 +138,16 @@ def rebuild(
     with store.batch():
         store.clear()
         return catch_up(store, data, project, transforms=transforms, now_us=now_us)
+
+
+def _needed(rows: pl.DataFrame, project: Project, dataset: Dataset, now_us: int | None) -> pl.DataFrame:
+    """The rows that a read from a day before now on can still need: what is older would be pushed only to be pruned."""
+    views = [view for view in project.feature_views if view.source == dataset.name]
+    if now_us is None or any(not view.windows and view.ttl_s is None for view in views):
+        return rows
+    keep = max((reach(view) if view.windows else (view.ttl_s or 0) * SECOND for view in views), default=0)
+    since = from_micros(now_us - DAY_US - keep)
+    return rows.filter(pl.col(_time(dataset)).dt.replace_time_zone("UTC") >= since) if rows.height else rows
 
 
 def _push_all(

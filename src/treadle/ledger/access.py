@@ -181,7 +181,11 @@ def revoke(tx: Connection, actor_id: str, token_id: str) -> bool:
         TreadleError: `not_found` where the actor has no such token.
     """
     if queries.token_owner(tx, token_id) != actor_id:
-        raise TreadleError(f"{actor_id} has no token {token_id}.", remedy="See the tokens: treadle token list", code="not_found")
+        raise TreadleError(
+            f"{actor_id} has no token {token_id}.",
+            remedy="See which were issued: treadle events --type treadle.token.issued",
+            code="not_found",
+        )
     return queries.revoke_token(tx, actor_id, token_id, _clock.now())
 
 

@@ -117,10 +117,18 @@ def columns_of(features: Sequence[Any]) -> tuple[list[str], tuple[FeatureView, .
     return names, tuple(views.values())
 
 
+_STRICTNESS = ("null", "other", "reject")
+
+
 def _rules(names: Sequence[str], unknown: Mapping[str, str] | None) -> dict[str, str]:
-    """Rule per column for unknown categories: what the schemas of the project's datasets say, overridden by the caller."""
+    """Rule per column for unknown categories: what the schemas of the project's datasets say, overridden by the caller.
+
+    Where several datasets have a column of that name, the strictest rule holds: a refusal that one of them asks for is not lost.
+    """
     project = _project()
-    declared = {c.name: c.unknown for dataset in (project.datasets if project else ()) for c in dataset.columns if c.dtype == "string"}
+    declared: dict[str, str] = {}
+    for column in (c for dataset in (project.datasets if project else ()) for c in dataset.columns if c.dtype == "string"):
+        declared[column.name] = max(declared.get(column.name, "null"), column.unknown, key=_STRICTNESS.index)
     return {name: rule for name, rule in {**declared, **(unknown or {})}.items() if name in names}
 
 

@@ -249,7 +249,7 @@ def _peak_mb(pid: int) -> float:
 @contextmanager
 def _bar(show: Console) -> Iterator[Callable[[Where], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
-    with Progress(*columns, console=show) as bar:
+    with Progress(*columns, console=show, refresh_per_second=2) as bar:
         task = bar.add_task("replay", total=1.0, told="")
 
         def told(where: Where) -> None:

@@ -38,6 +38,7 @@ from treadle.serving import snapshots
 from treadle.store.queries import workshop as queries
 from treadle.store.queries.pipelines import next_due
 from treadle.workshop.home import Workshop
+from treadle.workshop.planning import leads
 from treadle.workshop.project import LoadedProject, load
 from treadle.workshop.smoke import smoke_test
 
@@ -302,8 +303,3 @@ class Loop:
         if found is None:
             raise TreadleError(f"{project} is not applied to {environment}.", remedy=f"treadle apply --env {environment}", code="not_found")
         return found
-
-
-def leads(definitions: Project, environment: str) -> bool:
-    """Whether versions go on from here to another environment: then its traffic is for trying, and starts no trainings and no canaries."""
-    return any(e.after == environment for e in definitions.environments)

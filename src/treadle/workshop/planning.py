@@ -71,3 +71,8 @@ def _difference(old: Definition, new: Definition) -> str:
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def leads(definitions: Project, environment: str) -> bool:
+    """Whether versions go on from here to another environment: then its traffic is for trying, and starts no trainings and no canaries."""
+    return any(e.after == environment for e in definitions.environments)

@@ -149,6 +149,7 @@ class Replay:
             TreadleError: `unavailable` where no gateway runs or the gateway stops answering.
         """
         start, end = utc(start), utc(end)
+        self._check_new(start)
         self._flushed = start
         self._reached = dict.fromkeys(self.history.datasets, start)
         host, port = gateway_address(self.workshop.layout, self.project, self.environment)
@@ -186,6 +187,18 @@ class Replay:
             sent=self.sent,
             acknowledged=self.acknowledged,
         )
+
+    def _check_new(self, start: dt.datetime) -> None:
+        """Rows that the datasets have already would be counted twice."""
+        for name in self.history.datasets:
+            version = self.workshop.data.newest(self.project, name)
+            if version is not None and version.known_until is not None and version.known_until >= start:
+                raise TreadleError(
+                    f"The dataset {name} has rows known until {version.known_until:%Y-%m-%d %H:%M} UTC; a replay from {start:%Y-%m-%d %H:%M} "
+                    "would give it later ones again.",
+                    remedy="Start after what is there, or replay in a home of its own that was filled only until the start: --home DIR",
+                    code="conflict",
+                )
 
     def _ask(self, client: InferenceClient, pusher: Pusher, low: dt.datetime, high: dt.datetime) -> None:
         """Send the requests of [low, high) at their event times, everything known by then pushed before."""

@@ -20,7 +20,7 @@ from treadle.records.serving import Snapshot
 from treadle.store.db import Connection
 from treadle.store.queries import workshop as queries
 from treadle.workshop.overview import Rooms, overview
-from treadle.workshop.planning import plan
+from treadle.workshop.planning import leads, plan
 from treadle.workshop.why import why_prediction
 
 
@@ -34,11 +34,11 @@ class Workbench:
 
     @implements(ops.ListProjects)
     def list_projects(self, tx: Connection, request: ops.ListProjects, call: Call) -> list[ops.ProjectSummary]:
-        """Projects by name, with their environments and endpoints."""
+        """Projects by name, with their environments (those that lead to another first) and endpoints."""
         found: dict[str, tuple[list[str], set[str]]] = {}
         for project, environment, definitions in queries.environments(tx):
             environments, endpoints = found.setdefault(project, ([], set()))
-            environments.append(environment)
+            environments.insert(0 if leads(definitions, environment) else len(environments), environment)
             endpoints.update(e.name for e in definitions.endpoints)
         return [ops.ProjectSummary(name=n, environments=e, endpoints=sorted(p)) for n, (e, p) in sorted(found.items())]
 
