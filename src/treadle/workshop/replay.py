@@ -194,8 +194,8 @@ class Replay:
             version = self.workshop.data.newest(self.project, name)
             if version is not None and version.known_until is not None and version.known_until >= start:
                 raise TreadleError(
-                    f"The dataset {name} has rows known until {version.known_until:%Y-%m-%d %H:%M} UTC; a replay from {start:%Y-%m-%d %H:%M} "
-                    "would give it later ones again.",
+                    f"The dataset {name} has rows known until {version.known_until:%Y-%m-%d %H:%M} UTC; "
+                    f"a replay from {start:%Y-%m-%d %H:%M} would give it later ones again.",
                     remedy="Start after what is there, or replay in a home of its own that was filled only until the start: --home DIR",
                     code="conflict",
                 )
