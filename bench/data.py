@@ -11,8 +11,8 @@ import tempfile
 import time
 
 import polars as pl
-from bench.features import year
 
+from bench.features import year
 from treadle.data.declare import dataset
 from treadle.workshop import open_home
 
