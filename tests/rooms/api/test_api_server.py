@@ -138,16 +138,23 @@ def test_two_hosts_in_one_request_are_refused(port: int) -> None:
         assert b" 400 " in raw.recv(4096).splitlines()[0]
 
 
+def _status(connection: http.client.HTTPConnection) -> int | None:
+    """The answer's status; None where the server closed the connection on a body that it did not want to the end."""
+    try:
+        return connection.getresponse().status
+    except (ConnectionError, http.client.ResponseNotReady, http.client.CannotSendRequest):
+        return None
+
+
 def test_a_large_body_is_refused_by_its_length_and_by_what_comes(house: House) -> None:
     with house.serving(max_body=1000) as port:
         status, error, _ = ask(port, "POST", "/api/projects/p/runs", b"x" * 1001)
         assert (status, error["details"]) == (413, {"limit": 1000})
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        connection.request(
-            "POST", "/api/projects/p/runs", body=iter([b"x" * 600] * 3), headers={"Content-Type": "application/json"}, encode_chunked=True
-        )
-        assert connection.getresponse().status == 413
-        connection.close()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+            headers = {"Content-Type": "application/json"}
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the server may refuse before all of it has been sent
+                connection.request("POST", "/api/projects/p/runs", iter([b"x" * 600] * 3), headers, encode_chunked=True)
+            assert _status(connection) in (413, None)
         assert ask(port, "POST", "/api/projects/p/runs", b'{"run_id": "r"}')[0] == 200
 
 
