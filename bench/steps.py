@@ -134,7 +134,7 @@ class Home:
         return took
 
 
-def main() -> dict[str, Any]:
+def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("TREADLE_BENCH_DIR", ".")) as folder:
         root = Path(folder)
         home = Home(root)
@@ -171,9 +171,9 @@ def main() -> dict[str, Any]:
             "cached_s": round(cached_wall, 3),
         }
         home.database.close()
-    return told
+    json.dump(told, sys.stdout, indent=2)
+    print()
 
 
 if __name__ == "__main__":
-    json.dump(main(), sys.stdout, indent=2)
-    print()
+    main()
