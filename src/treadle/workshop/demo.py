@@ -65,7 +65,7 @@ def run(build: Path, *, until: dt.datetime = END, console: Console | None = None
         TreadleError: `missing_extra` without the flights.
     """
     began = time.monotonic()
-    show = console or Console()
+    show = console or Console(width=None if sys.stdout.isatty() else 120)
     build = build.absolute()
     project, history_folder, home = _prepare(build, show)
     clock = VirtualClock(JANUARY_ENDS)
