@@ -46,6 +46,7 @@ def series(overview: Overview) -> dict[str, Any] | None:
 def months(overview: Overview) -> list[dict[str, Any]]:
     """The same by month of the block, newest first: counts, outcome-weighted metrics and who served."""
     found = []
+    judged = {m["month"]: m for m in overview.judged}
     for month, group in itertools.groupby(sorted(overview.quality, key=lambda b: b["start"]), key=lambda b: f"{b['start']:%Y-%m}"):
         blocks = list(group)
         row: dict[str, Any] = {
@@ -56,6 +57,8 @@ def months(overview: Overview) -> list[dict[str, Any]]:
         }
         for name in _DRAWN:
             row[name] = _mean([(b[name], b.get("outcomes", 0)) for b in blocks if b.get(name) is not None])
+        told = judged.get(month, {})
+        row |= {name: told[name] for name in _DRAWN if name in told}
         found.append(row)
     return found[::-1]
 

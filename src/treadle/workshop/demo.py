@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from treadle.features.join import Source, join_features
+from treadle.ledger.events import append
 from treadle.operations.ledger import GetRun, ListRuns, VerifyAudit
 from treadle.operations.monitoring import ListAlarms
 from treadle.operations.pipelines import SubmitRun
@@ -30,6 +31,7 @@ from treadle.operations.registry import ListModelVersions
 from treadle.operations.releases import ListReleases
 from treadle.operations.workshop import ApplyProject, GetApplied
 from treadle.packaging.bundle import read
+from treadle.records.calls import SYSTEM, Call
 from treadle.records.clock import UTC, VirtualClock
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
@@ -39,6 +41,7 @@ from treadle.workshop import policies, verify
 from treadle.workshop.history import History
 from treadle.workshop.home import Workshop, open_home
 from treadle.workshop.loops import Loop
+from treadle.workshop.overview import JUDGED
 from treadle.workshop.processes import running_gateways, running_server
 from treadle.workshop.project import LoadedProject, load
 from treadle.workshop.replay import Progress as Where
@@ -89,6 +92,7 @@ def run(build: Path, *, until: dt.datetime = END, console: Console | None = None
         judging = time.monotonic()
         show.print("Judging the year from outside, and against other policies …")
         summary = summarise(shop, build, until=until)
+        _tell(shop, loop, summary)
     ended = time.monotonic()
     stages = {
         "prepare": prepared - began,
@@ -165,6 +169,16 @@ def _first_model(shop: Workshop, loop: Loop, history: History, loaded: LoadedPro
         f"Trained and sealed {MODEL} {version.number}: AUC {version.metrics['roc_auc']:.3f}, "
         f"{sum(g.passed for g in version.gates)} of {len(version.gates)} gates, {version.state}"
     )
+
+
+def _tell(shop: Workshop, loop: Loop, summary: dict[str, Any]) -> None:
+    """Put the judgement into the ledger, where the console finds it: one set of numbers everywhere."""
+    kept = ("month", "rows", "roc_auc", "brier", "mean_predicted", "mean_observed")
+    told = {"months": [{name: month[name] for name in kept} for month in summary["months"]], "policies": summary["policies"]}
+    call = Call(actor=SYSTEM, event_time=shop.clock.now())
+    where = {"project": PROJECT, "environment": "prod"}
+    shop.database.write(lambda tx: append(tx, call, type=JUDGED, subject=f"endpoint/{ENDPOINT}", payload=told, **where))
+    loop.seal()
 
 
 def summarise(shop: Workshop, build: Path, *, until: dt.datetime) -> dict[str, Any]:

@@ -36,6 +36,8 @@ from treadle.store.queries import workshop as queries
 _VIRTUAL = dt.timedelta(days=2)
 _SINCE = dt.timedelta(days=370)
 _FIGURES = 30
+#: What a replay's judge writes when it is done.
+JUDGED = "treadle.replay.judged"
 
 
 class Rooms(Struct, frozen=True):
@@ -117,7 +119,15 @@ def overview(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call)
         quality=[_point(w) for w in facts.windows],
         marks=marks(facts),
         events=newest,
+        judged=_judged(tx, rooms, request, call),
     )
+
+
+def _judged(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call) -> list[dict[str, Any]]:
+    """The months of the newest judgement of a replay: metrics over all rows of a month, which windows cannot give."""
+    asked = ledger_ops.ListEvents(project=request.project, environment=request.environment, type=JUDGED, newest=True, limit=1)
+    found = rooms.ledger.list_events(tx, asked, call).items
+    return list((found[0].payload or {}).get("months", [])) if found else []
 
 
 def _gather(
