@@ -138,23 +138,15 @@ def test_two_hosts_in_one_request_are_refused(port: int) -> None:
         assert b" 400 " in raw.recv(4096).splitlines()[0]
 
 
-def _status(connection: http.client.HTTPConnection) -> int | None:
-    """The answer's status; None where the server closed the connection on a body that it did not want to the end."""
-    try:
-        return connection.getresponse().status
-    except (ConnectionError, http.client.ResponseNotReady, http.client.CannotSendRequest):
-        return None
-
-
 def test_a_large_body_is_refused_by_its_length_and_by_what_comes(house: House) -> None:
     with house.serving(max_body=1000) as port:
         status, error, _ = ask(port, "POST", "/api/projects/p/runs", b"x" * 1001)
         assert (status, error["details"]) == (413, {"limit": 1000})
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
-            headers = {"Content-Type": "application/json"}
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the server may refuse before all of it has been sent
-                connection.request("POST", "/api/projects/p/runs", iter([b"x" * 600] * 3), headers, encode_chunked=True)
-            assert _status(connection) in (413, None)
+        # Two chunks pass the limit together; nothing is sent behind them, so that the refusal cannot cross with more of the body.
+        head = f"POST /api/projects/p/runs HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + (b"258\r\n" + b"x" * 600 + b"\r\n") * 2)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
         assert ask(port, "POST", "/api/projects/p/runs", b'{"run_id": "r"}')[0] == 200
 
 

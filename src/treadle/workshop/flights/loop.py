@@ -110,8 +110,7 @@ def delay_model(until: dt.datetime, seed: int = 7):
 staging = tr.environment("staging", auto_approve="staging-policy", four_eyes=False)
 prod = tr.environment("prod", after="staging", auto_approve="demo-policy")
 
-# The numbers come from January to March alone (docs/flights.md): the noise of 14 days of AUC and of calibration, what growth brings, and
-# how long a canary needs until it decides.
+# The arguments for the numbers stand in docs/flights.md, and so does what was changed after the year had been seen.
 delay = tr.endpoint(
     "delay",
     model="delay",
