@@ -2,7 +2,8 @@
 
 *Host* keeps a foreign name that somebody pointed at this machine (DNS rebinding) from reaching it. *Origin* keeps another site's
 page from using the reader's browser. On loopback whoever can connect is the owner of the home, unless a token says otherwise;
-beyond it every request needs a token (`Authorization: Bearer trd_…`, or the console's cookie).
+beyond it every request needs a token (`Authorization: Bearer trd_…`, or the console's cookie). A browser that brings none is sent to
+the console's login, which leads back; a program is told so in JSON.
 """
 
 import ipaddress
@@ -11,12 +12,13 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.api.errors import encode
+from treadle.client.wire import PREFIX
 from treadle.records.calls import Actor
 from treadle.records.errors import TreadleError
 
@@ -26,6 +28,8 @@ log = logging.getLogger("treadle.api")
 OPEN = ("/health", "/version", "/openapi.json")
 #: The cookie that carries a person's token to the console.
 COOKIE = "treadle_token"
+#: Where a browser signs in.
+LOGIN = "/login"
 MAX_BODY = 32 * 1024 * 1024
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -53,7 +57,7 @@ class Guard:
         names: Iterable[str] = (),
         addresses: bool = False,
         max_body: int = MAX_BODY,
-        open_prefixes: tuple[str, ...] = ("/login", "/static/"),
+        open_prefixes: tuple[str, ...] = (LOGIN, "/static/"),
     ):
         self._app = app
         self._authenticate = authenticate
@@ -75,8 +79,10 @@ class Guard:
             self._check_size(headers)
             actor = await self._actor(scope["path"], headers)
         except TreadleError as error:
-            status = 413 if error.details.get("limit") else None
-            await answer(send, *encode(error, status), close=True, method=scope["method"])
+            status, more = (413 if error.details.get("limit") else None), ()
+            if error.code == "unauthenticated" and reads_pages(scope["path"], headers):
+                status, more = _to_login(scope, headers)
+            await answer(send, *encode(error, status), close=True, method=scope["method"], more=more)
             return
         scope.setdefault("state", {})["actor"] = actor
         await self._app(scope, self._limited(receive), send)
@@ -147,13 +153,16 @@ class Guard:
         )
 
 
-async def answer(send: Send, status: int, body: bytes, *, close: bool = False, method: str = "GET", allow: str = "") -> None:
-    """Send a JSON answer."""
+async def answer(
+    send: Send, status: int, body: bytes, *, close: bool = False, method: str = "GET", allow: str = "", more: Headers = ()
+) -> None:
+    """Send a JSON answer; `more` are headers of its own."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
+        *more,
     ]
     if close:
         headers.append((b"connection", b"close"))
@@ -163,6 +172,31 @@ async def answer(send: Send, status: int, body: bytes, *, close: bool = False, m
         headers.append((b"allow", allow.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+def reads_pages(path: str, headers: Headers) -> bool:
+    """Whether a request is a browser's for a page of the console, and not a program's.
+
+    >>> reads_pages("/projects", [(b"accept", b"text/html,*/*;q=0.8")]), reads_pages("/projects", [(b"accept", b"*/*")])
+    (True, False)
+    """
+    programs = path in OPEN or path == PREFIX or path.startswith(f"{PREFIX}/") or bearer(headers)
+    return not programs and "text/html" in _one(headers, b"accept").lower()
+
+
+def _to_login(scope: Scope, headers: Headers) -> tuple[int, Headers]:
+    """(status, headers) that lead to the login and, from there, back to the page. What htmx asks for is a part of a page: it is told to
+    take the whole page there."""
+    if _one(headers, b"hx-request"):
+        page = urlsplit(_one(headers, b"hx-current-url"))
+        return 401, [(b"hx-redirect", _login(page.path, page.query))]
+    path = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
+    return 303, [(b"location", _login(path, scope["query_string"].decode("latin-1")))]
+
+
+def _login(path: str, query: str) -> bytes:
+    came = f"{path}?{query}" if query else path
+    return (LOGIN if came in ("", "/") else f"{LOGIN}?next={quote(came, safe='/')}").encode()
 
 
 def bearer(headers: Headers) -> str:

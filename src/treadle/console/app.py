@@ -141,7 +141,7 @@ def _told(desk: Desk, error: TreadleError, status: int | None = None) -> Respons
     """An error as a page: what, why, remedy."""
     code = status or STATUS.get(error.code, 500)
     if error.code == "unauthenticated":
-        return RedirectResponse("/login", 303)
+        return login.to_login(desk.request)
     if desk.request.headers.get("hx-request"):
         return Response(f"{error.what}\n{error.remedy}\n", code, media_type="text/plain")
     try:

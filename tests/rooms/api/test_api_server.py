@@ -3,12 +3,16 @@
 import contextlib
 import http.client
 import json
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import uvicorn
@@ -18,6 +22,7 @@ from treadle.api.errors import STATUS
 from treadle.api.guard import COOKIE
 from treadle.api.server import bind, serve
 from treadle.client import Client
+from treadle.console.app import build_console
 from treadle.ledger.access import Access, ensure_owner
 from treadle.ledger.dispatch import Dispatcher
 from treadle.ledger.service import Ledger
@@ -222,6 +227,49 @@ def test_with_login_only_tokens_open(house: House) -> None:
         assert (denied[0], denied[1]["code"]) == (403, "denied")
         house.dispatch(RevokeToken(actor_id="ann", token_id="tok_a"), actor=house.owner)
         assert ask(port, "GET", "/api/whoami", Authorization=f"Bearer {token}")[0] == 401
+
+
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_a_browser_without_a_token_is_sent_to_the_login_and_back(house: House) -> None:
+    token = house.token("owner", "tok_b")
+    console = build_console(SimpleNamespace(dispatch=house.dispatch, access=house.access, actor=None))
+    with house.serving(login=True, mounts=[("", console)]) as port:
+
+        def led(path: str, **headers: str) -> tuple[int, str]:
+            status, _, found = ask(port, "GET", path, **PAGE, **headers)
+            return status, found["location"]
+
+        asked = "/projects/flights/prod?metric=brier&endpoint=a%2Fb"
+        assert led("/") == (303, "/login")
+        assert led(asked) == (303, "/login?next=/projects/flights/prod%3Fmetric%3Dbrier%26endpoint%3Da%252Fb")
+        assert led("/projects", Cookie=f"{COOKIE}=trd_revoked") == (303, "/login?next=/projects")
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as browser:
+            browser.request("GET", led(asked)[1])
+            html = browser.getresponse().read().decode()
+            back = unescape(re.findall(r'name="next" value="([^"]*)"', html)[0])
+            assert back == asked
+            form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{port}"}
+            browser.request("POST", "/login", urlencode({"token": token, "next": back}), form)
+            answer = browser.getresponse()
+            answer.read()
+            assert (answer.status, answer.headers["location"]) == (303, asked)
+            cookie = answer.headers["set-cookie"].partition(";")[0]
+            browser.request("GET", "/", headers={**PAGE, "Cookie": cookie})
+            assert browser.getresponse().status == 200
+
+
+def test_programs_are_told_in_json_and_a_part_of_a_page_leads_the_whole_page_to_the_login(house: House) -> None:
+    with house.serving(login=True) as port:
+        assert ask(port, "GET", "/")[0] == 401
+        for path, headers in (("/", {"Accept": "*/*"}), ("/api/whoami", PAGE), ("/", {**PAGE, "Authorization": "Bearer trd_x"})):
+            status, error, _ = ask(port, "GET", path, **headers)
+            assert (status, error["code"]) == (401, "unauthenticated")
+        part = {**PAGE, "HX-Request": "true", "HX-Current-URL": f"http://127.0.0.1:{port}/projects/flights/prod?metric=brier#bymonth"}
+        status, error, headers = ask(port, "GET", "/projects/flights/prod/live", **part)
+        assert (status, error["code"]) == (401, "unauthenticated")
+        assert headers["hx-redirect"] == "/login?next=/projects/flights/prod%3Fmetric%3Dbrier"
 
 
 def test_a_wrong_token_is_refused_on_loopback_too(port: int) -> None:

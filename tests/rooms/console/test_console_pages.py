@@ -3,9 +3,10 @@
 import datetime as dt
 import json
 import re
-from html import unescape
+from html import escape, unescape
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from console_still import APPROVAL, EVENTS, NOW, OWNER, RELEASE, RUN, STATIONS, Browser, Still, days, overview, version
@@ -366,6 +367,33 @@ def test_a_token_signs_in_by_a_cookie_that_scripts_do_not_see() -> None:
     assert "HttpOnly" in cookie
     assert "samesite=strict" in cookie.lower()
     assert browser.post("/login", data={"token": "trd_good"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("asked", "led"),
+    [
+        (f"{LOOP}?metric=brier", f"{LOOP}?metric=brier"),
+        (f"{LOOP}/search?q=%22a%22", f"{LOOP}/search?q=%22a%22"),
+        ("", "/"),
+        ("https://evil.example/", "/"),
+        ("//evil.example/", "/"),
+        ("/\\evil.example/", "/"),
+        ("/\t/evil.example/", "/"),
+        ("\n//evil.example/", "/"),
+        ("/a\r\nSet-Cookie: a=b", "/"),
+        ("javascript:alert(1)", "/"),
+        ("evil.example", "/"),
+        ("/login?next=/login", "/"),
+    ],
+)
+def test_signing_in_leads_back_to_a_path_of_ours_and_nowhere_else(asked: str, led: str) -> None:
+    browser = client(Still())
+    html = browser.get(f"/login?next={quote(asked)}").text
+    assert re.findall(r'name="next" value="([^"]*)"', html) == ([escape(led)] if led != "/" else [])
+    refused = browser.post("/login", data={"token": "trd_bad", "next": asked}, headers=SAME)
+    assert re.findall(r'name="next" value="([^"]*)"', refused.text) == ([escape(led)] if led != "/" else [])
+    answer = browser.post("/login", data={"token": "trd_good", "next": asked}, headers=SAME)
+    assert (answer.status_code, answer.headers["location"]) == (303, led)
 
 
 def test_login_shows_nothing_of_the_home() -> None:
