@@ -55,6 +55,7 @@ import polars as pl
 from treadle.data.splits import by_time
 from treadle.evaluation.metrics import roc_auc
 from treadle.evaluation.report import by_slice, find
+from treadle.features.declare import view_of
 from treadle.features.join import Source, join_features
 from treadle.features.steps import labelled
 from treadle.monitoring import calibration, decay
@@ -115,7 +116,7 @@ def project(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"flights_{name}", FLIGHTS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # views find their functions by the module's name
     spec.loader.exec_module(module)
     return module
 
@@ -136,19 +137,19 @@ class Spring:
 
     def __init__(self) -> None:
         self.tables, self.loop = known(), project("loop")
-        views = [view.definition for view in self.loop.VIEWS]
+        views = [view_of(view) for view in self.loop.VIEWS]
         sources = {"outcomes": Source(self.tables["outcomes"], "known_at"), "weather": Source(self.tables["weather"], "observed_at")}
         rows = join_features(self.tables["flights"], time="scheduled_at", views=views, sources=sources)
         truth = self.tables["outcomes"].select("flight_id", pl.col("late").cast(pl.Float64).alias("truth"))
         self.rows = rows.join(truth, on="flight_id", how="left", maintain_order="left")
         self.features = [*self.loop.STATIC, *(name for view in views for name in view.features)]
-        self.within = self._outcome_within()
+        self.longest = self._longest()
+        self.within = dt.timedelta(hours=12 * math.ceil(self.longest / dt.timedelta(hours=12)))
         self.last = midnight(CUT - self.within)  # days before it have all their outcomes
 
-    def _outcome_within(self) -> dt.timedelta:
+    def _longest(self) -> dt.timedelta:
         both = self.tables["flights"].join(self.tables["outcomes"].select("flight_id", "known_at"), on="flight_id")
-        longest = both.select((pl.col("known_at") - pl.col("scheduled_at")).max()).item()
-        return dt.timedelta(hours=12 * math.ceil(longest / dt.timedelta(hours=12)))
+        return both.select((pl.col("known_at") - pl.col("scheduled_at")).max()).item()
 
     def outcomes_at(self, moment: dt.datetime) -> int:
         """Outcomes known before a moment."""
@@ -301,7 +302,7 @@ def numbers() -> tuple[dict[str, float], dict[str, Any]]:
             for c, gain, spread in zip(compared, gains, spreads, strict=True)
         ],
         "grown": f"11 ** (1 / 6) = {growth:.3f}",
-        "outcome_within_h": f"the last outcome within {spring.within}",
+        "outcome_within_h": f"the latest outcome after {spring.longest / dt.timedelta(hours=1):.1f} hours",
         "decay": f"standard error of AUC over 14 days: median {statistics.median(auc):.4f} of {len(auc)} windows",
         "calibration": f"standard error of mean prediction - mean outcome: median {statistics.median(gap):.4f} of {len(gap)} windows",
         "beats_baseline": "leads in AUC: " + ", ".join(f"{m.lead:.3f}" for m in models),
