@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from treadle.features.join import Source, join_features
-from treadle.operations.ledger import ListEvents, VerifyAudit
+from treadle.operations.ledger import GetRun, ListEvents, VerifyAudit
 from treadle.operations.pipelines import ListSteps, SubmitRun
 from treadle.operations.registry import GetModelVersion, ListModelVersions
 from treadle.operations.releases import ListReleases
@@ -126,6 +126,15 @@ def test_overview_says_it_in_a_sentence(street: SimpleNamespace) -> None:
     assert len(seen.quality) >= 4
 
 
+def test_the_first_training_had_nothing_to_compare_values_with(street: SimpleNamespace) -> None:
+    """No champion yet: the run says so, of each of its datasets."""
+    shop = street.shop
+    version = shop.call(GetModelVersion(project="flights", model="delay", number=1))
+    tags = shop.call(GetRun(project="flights", run_id=version.run_id)).tags
+    for dataset in ("flights", "outcomes", "weather"):
+        assert tags[f"data.{dataset}"] == f"go: Values of {dataset} were not compared: no reference yet, delay has no champion."
+
+
 def test_unattended_actors_are_recorded_as_such(street: SimpleNamespace) -> None:
     """The approval was a named policy's, and the chain of events verifies."""
     granted = street.shop.call(ListEvents(project="flights", type="treadle.approval.decided", limit=50)).items
@@ -137,6 +146,7 @@ def test_a_candidate_of_shuffled_labels_stops_at_the_gate(street: SimpleNamespac
     """It is trained, measured beside the champion on the same rows, registered as rejected, and released nowhere."""
     version = _candidate(street, SHUFFLED, {"tr.fit_lightgbm(train,": "tr.fit_lightgbm(shuffled(train),"})
     assert version.state == VersionState.rejected
+    _value_skew_is_recorded_and_did_not_halt(street, version.run_id)
     failed = {gate.gate.split("(")[0].split()[0] for gate in version.gates if not gate.passed}
     assert failed, version.gates
     assert all(r.to_version != version.number for r in _releases(street))
@@ -157,6 +167,26 @@ def test_a_candidate_that_harms_is_stopped_in_its_canary(street: SimpleNamespace
     serving = json.loads(sorted((street.shop.layout.gateway("flights", "prod").snapshots).iterdir())[-1].read_text())
     assert serving["endpoints"][0]["champion"]["model_version"] == 1
     assert serving["endpoints"][0]["challenger"] is None
+
+
+def _value_skew_is_recorded_and_did_not_halt(street: SimpleNamespace, run_id: str) -> None:
+    """The days since the champion's training were compared with its own rows; each decision stands with its evidence."""
+    shop = street.shop
+    detail = shop.call(GetRun(project="flights", run_id=run_id))
+    told = {e.payload["dataset"]: e.payload for e in shop.call(ListEvents(project="flights", type="treadle.data.skewed")).items}
+    assert set(told) <= {"flights", "outcomes", "weather"}
+    assert told["weather"]["decision"] == "retrain"
+    assert told["weather"]["run_id"] == run_id
+    assert told["weather"]["reference_of"] == "delay@1"
+    moved = {s["column"]: s for s in told["weather"]["shifts"] if s["value"] > s["threshold"]}
+    assert moved
+    for column, shift in moved.items():
+        assert shift["measure"] == "psi"
+        assert detail.metrics[f"shift.weather.{column}"] == shift["value"]
+        assert column in detail.tags["data.weather"]
+    # Five days have not all weekdays; the schedule of a day is what it was.
+    assert detail.tags["data.flights"].startswith("retrain: weekday psi ")
+    assert detail.metrics["shift.flights.minute_of_day"] < 0.25
 
 
 def _candidate(street: SimpleNamespace, more: str, changes: dict[str, str]):

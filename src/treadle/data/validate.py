@@ -14,7 +14,7 @@ import polars as pl
 
 from treadle.data import schema
 from treadle.data.profiles import shares
-from treadle.records.data import ColumnProfile, Finding, TableProfile, Verdict
+from treadle.records.data import ColumnProfile, Finding, Shift, TableProfile, Verdict
 from treadle.records.definitions import Column, Dataset
 from treadle.records.errors import TreadleError
 
@@ -40,7 +40,7 @@ def validate(
         checks: the functions of `definition.checks`, by name.
 
     Returns:
-        The decision, and every finding with its number of rows.
+        The decision, every finding with its number of rows, and how far each compared column is from the reference.
     """
     columns = definition.columns or columns
     found = schema.skew(frame, columns)
@@ -56,14 +56,18 @@ def validate(
             found.append(Finding(check="duplicate_key", column=definition.key[0], effect="note", text=text, rows=again))
     if not broken:
         found += [f for check in definition.checks for f in _checked(check.name, check.halt, (checks or {})[check.name], frame)]
+    shifts: list[Shift] = []
     if reference is not None and frame.height:
         skip = {definition.time, *definition.key}
-        profiles = {p.name: p for p in reference.columns}
-        found += [
-            f for c in whole if c.name in profiles and c.name not in skip for f in _moved(frame, profiles[c.name], definition.max_shift)
-        ]
+        compared = {c.name for c in whole} - skip
+        for profile in reference.columns:
+            value = shift(frame.get_column(profile.name), profile) if profile.name in compared else None
+            if value is not None:
+                shifts.append(Shift(column=profile.name, value=round(value, 6), threshold=definition.max_shift))
+                found += [_moved(frame, profile, shifts[-1])] if shifts[-1].moved else []
     effects = {f.effect for f in found}
-    return Verdict(decision="halt" if "halt" in effects else "retrain" if "retrain" in effects else "go", findings=found)
+    decision = "halt" if "halt" in effects else "retrain" if "retrain" in effects else "go"
+    return Verdict(decision=decision, findings=found, rows=frame.height, shifts=tuple(sorted(shifts, key=lambda s: (-s.value, s.column))))
 
 
 def require(verdict: Verdict, *, what: str) -> Verdict:
@@ -116,14 +120,11 @@ def shift(series: pl.Series, reference: ColumnProfile) -> float | None:
     return max(psi(before, now) - (bins - 1) * (1 / len(series) + 1 / reference.rows), 0.0)
 
 
-def _moved(frame: pl.DataFrame, reference: ColumnProfile, most: float) -> list[Finding]:
-    moved = shift(frame.get_column(reference.name), reference)
-    if moved is None or moved <= most:
-        return []
+def _moved(frame: pl.DataFrame, reference: ColumnProfile, moved: Shift) -> Finding:
     missing = frame.get_column(reference.name).null_count() / frame.height
-    text = f"The column {reference.name} moved: stability index {moved:.3f}, of {most:g} allowed."
-    facts = {"psi": round(moved, 6), "missing": missing, "missing_before": reference.missing / max(reference.rows, 1)}
-    return [Finding(check="shift", column=reference.name, effect="retrain", text=text, rows=frame.height, facts=facts)]
+    text = f"The column {reference.name} moved: stability index {moved.value:.3f}, of {moved.threshold:g} allowed."
+    facts = {"psi": moved.value, "missing": missing, "missing_before": reference.missing / max(reference.rows, 1)}
+    return Finding(check="shift", column=reference.name, effect="retrain", text=text, rows=frame.height, facts=facts)
 
 
 def _values(frame: pl.DataFrame, columns: list[Column]) -> list[Finding]:

@@ -38,11 +38,30 @@ class Finding(Struct, frozen=True, kw_only=True):
     facts: dict[str, Any] = {}
 
 
+class Shift(Struct, frozen=True, kw_only=True):
+    """How far the values of a column are from the reference: above `threshold` of the `measure` it asks for retraining."""
+
+    column: str
+    value: float
+    threshold: float
+    measure: str = "psi"
+
+    @property
+    def moved(self) -> bool:
+        """Above the threshold."""
+        return self.value > self.threshold
+
+
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What a pipeline does about the data it was given: `go`, `retrain` or `halt`, with the evidence."""
+    """What a pipeline does about the data it was given: `go`, `retrain` or `halt`, with the evidence.
+
+    `shifts` has every column that was compared, the farthest first; none where there was no reference.
+    """
 
     decision: str
     findings: list[Finding]
+    rows: int = 0
+    shifts: tuple[Shift, ...] = ()
 
 
 class ColumnProfile(Struct, frozen=True, kw_only=True):

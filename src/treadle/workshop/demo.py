@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from treadle.data.steps import SKEWED
 from treadle.features.join import Source, join_features
 from treadle.ledger.events import append
-from treadle.operations.ledger import GetRun, ListRuns, VerifyAudit
+from treadle.operations.ledger import GetRun, ListEvents, ListRuns, VerifyAudit
 from treadle.operations.monitoring import ListAlarms
 from treadle.operations.pipelines import SubmitRun
 from treadle.operations.registry import ListModelVersions
@@ -93,6 +95,7 @@ def run(build: Path, *, until: dt.datetime = END, console: Console | None = None
         show.print("Judging the year from outside, and against other policies …")
         summary = summarise(shop, build, until=until)
         _tell(shop, loop, summary)
+        moved = _value_skew(shop)
     ended = time.monotonic()
     stages = {
         "prepare": prepared - began,
@@ -104,7 +107,7 @@ def run(build: Path, *, until: dt.datetime = END, console: Console | None = None
     summary["stages"] = {name: round(seconds, 1) for name, seconds in stages.items()}
     summary = {"wall_seconds": round(time.monotonic() - began, 1), "peak_rss_mb": round(peak), **summary}
     (build / "summary.json").write_text(json.dumps(summary, indent=1, default=str) + "\n")
-    _print(show, summary, build)
+    _print(show, summary, build, moved)
     whole = until >= END
     counts = summary["predictions"]
     good = counts["lost"] == 0 and counts["duplicated"] == 0 and summary["audit_verified"]
@@ -179,6 +182,16 @@ def _tell(shop: Workshop, loop: Loop, summary: dict[str, Any]) -> None:
     where = {"project": PROJECT, "environment": "prod"}
     shop.database.write(lambda tx: append(tx, call, type=JUDGED, subject=f"endpoint/{ENDPOINT}", payload=told, **where))
     loop.seal()
+
+
+def _value_skew(shop: Workshop) -> str:
+    """In which trainings the values that had arrived were not as in the champion's, and in which columns; from the ledger."""
+    trainings = [run for run in shop.call(ListRuns(project=PROJECT, limit=200)).items if run.pipeline == "delay_model"]
+    told = shop.call(ListEvents(project=PROJECT, type=SKEWED, limit=500)).items
+    seen = [e.payload for e in told if e.payload and e.payload["decision"] == "retrain"]
+    columns = Counter(f"{p['dataset']}.{s['column']}" for p in seen for s in p["shifts"] if s["value"] > s["threshold"])
+    listed = ", ".join(f"{name} ({count})" for name, count in columns.most_common())
+    return f"Value skew in {len({p['run_id'] for p in seen})} of {len(trainings)} trainings{f': {listed}' if listed else ''}."
 
 
 def summarise(shop: Workshop, build: Path, *, until: dt.datetime) -> dict[str, Any]:
@@ -274,7 +287,7 @@ def _bar(show: Console) -> Iterator[Callable[[Where], None]]:
         yield told
 
 
-def _print(show: Console, summary: dict[str, Any], build: Path) -> None:
+def _print(show: Console, summary: dict[str, Any], build: Path, moved: str) -> None:
     table = Table(title="The year, month by month, as served", title_justify="left")
     for name in ("month", "predictions", "version", "AUC", "Brier", "predicted late", "late", "alarms", "retrainings", "releases"):
         table.add_column(name, justify="left" if name in ("month", "releases") else "right")
@@ -304,6 +317,7 @@ def _print(show: Console, summary: dict[str, Any], build: Path) -> None:
         f"{counts['rejected']} rejected; audit {'verified' if summary['audit_verified'] else 'BROKEN'}; "
         f"{summary['wall_seconds']:.0f} s, {summary['peak_rss_mb']} MB at the peak."
     )
+    show.print(moved, highlight=False)
     first = (build / "acknowledged.txt").read_text().split("\n", 1)[0]
     home = build / "home"
     show.print("\nGo on with:")
