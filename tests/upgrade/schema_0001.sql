@@ -8,8 +8,8 @@ CREATE TABLE actors (
 	disabled BOOLEAN NOT NULL, 
 	PRIMARY KEY (actor_id)
 );
-INSERT INTO "actors" VALUES('owner','Ada','person','admin',1795281494757876,0);
-INSERT INTO "actors" VALUES('ben','Ben','person','approver',1795281494763026,0);
+INSERT INTO "actors" VALUES('owner','Ada','person','admin',1795290431943602,0);
+INSERT INTO "actors" VALUES('ben','Ben','person','approver',1795290431947545,0);
 CREATE TABLE alarms (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -60,6 +60,7 @@ CREATE TABLE approvals (
 	decided_by VARCHAR(400), 
 	decided_time BIGINT, 
 	comment TEXT NOT NULL, 
+	expires BIGINT, 
 	recorded_time BIGINT NOT NULL, 
 	PRIMARY KEY (project, approval_id)
 );
@@ -72,6 +73,16 @@ CREATE TABLE artifacts (
 	media_type VARCHAR(400) NOT NULL, 
 	recorded_time BIGINT NOT NULL, 
 	PRIMARY KEY (project, run_id, path)
+);
+CREATE TABLE comments (
+	project VARCHAR(200) NOT NULL, 
+	comment_id VARCHAR(200) NOT NULL, 
+	subject VARCHAR(400) NOT NULL, 
+	actor VARCHAR(400) NOT NULL, 
+	text TEXT NOT NULL, 
+	event_time BIGINT NOT NULL, 
+	recorded_time BIGINT NOT NULL, 
+	PRIMARY KEY (project, comment_id)
 );
 CREATE TABLE cursors (
 	project VARCHAR(200) NOT NULL, 
@@ -107,7 +118,7 @@ CREATE TABLE edges (
 	recorded_time BIGINT NOT NULL, 
 	PRIMARY KEY (project, child, parent, role)
 );
-INSERT INTO "edges" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','trained_on','run_1',1795281494779869);
+INSERT INTO "edges" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','trained_on','run_1',1795290431981088);
 CREATE TABLE events (
 	project VARCHAR(200) NOT NULL, 
 	event_id VARCHAR(200) NOT NULL, 
@@ -125,10 +136,36 @@ CREATE TABLE events (
 	PRIMARY KEY (project, event_id), 
 	CONSTRAINT events_seq UNIQUE (seq)
 );
-INSERT INTO "events" VALUES('','evt_01m7zhv8qbgmdyna648ywa1z7k','','treadle.actor.created','actor/ben','system',1364731200000000,1795281494763207,'516e8d95a0ab24250842e6167a1b4d8ffc8a66171033f4c83b2906aa56abf2e5','a85e17c375a1bce3121df1ed40fee8b0','{"actor_id":"ben","kind":"person","name":"Ben","role":"approver"}',1,'59096b1b71e3db4ad6ada78615c400eb1657450ed1321cfd88e6c2fe12982226');
-INSERT INTO "events" VALUES('flights','evt_01m7zhv8qeyjmykqx5t41qm755','dev','treadle.run.created','run/run_1','system',1364731200000000,1795281494766194,'1bd14502b7281b30f4f003e6286839e3bdc58d508017a02ff78780356f95bc44','4e411ac6b3a5c4bf11a0c8d402406dcd','{"code_digest":"","definition_digest":"","environment":"dev","environment_digest":"","experiment":"default","git_revision":null,"params":{"seed":7},"parent_run":null,"pipeline":"delay","project":"flights","project_digest":"","reason":{"event_id":null,"facts":{},"kind":"demand","text":"asked for","trigger":null},"run_id":"run_1","state":"queued"}',2,'f0d9213134333d55af28bfad85c35c54561d2c5b885252ccce24e70a39b7f586');
-INSERT INTO "events" VALUES('flights','evt_01m7zhv8qh852n85ewgywvht1p','dev','treadle.run.moved','run/run_1','system',1364731200000000,1795281494769453,'160272a5a488965ee767630644de9da3beda02edd70a46a9d4611981b78b7eae','432a68ea7ce25d1076839ed2152386a5','{"error":null,"project":"flights","run_id":"run_1","state":"running"}',3,'24bb67cf47b78e5a71f16a0a4183b54aecd175a3500739fa9e6a5101167603d2');
-INSERT INTO "events" VALUES('flights','evt_own','','acme.x','x','system',1795281494780663,1795281494781495,'fcc09679722a25c6c7347f6a67abf00558d078907af788c18b13d398040cb0c4','c9c94795f173531333f11b313de03332','{"n":1}',NULL,NULL);
+INSERT INTO "events" VALUES('','evt_01m7ztc0ebcyd16xfcv1gppw50','','treadle.actor.created','actor/ben','system',1364731200000000,1795290431947701,'060758ab34171693fa50c98d231588c75a4dc8be73412cb435052b4a2b19d105','d95df8f819d7950ce5625f662d5665ea','{"actor_id":"ben","kind":"person","name":"Ben","role":"approver"}',1,'8154010b7360397d97aabdff8fbb2c07d763845345fe932e80661e92a697d910');
+INSERT INTO "events" VALUES('flights','evt_01m7ztc0ejx7ngv2cnjnpk54st','dev','treadle.run.created','run/run_1','system',1364731200000000,1795290431954929,'39d5df6d503ca7e27e9467d50a707b754dcdead89b361d43325c08635683aad7','b45b46878fa7acadc5203117be837f65','{"code_digest":"","definition_digest":"","environment":"dev","environment_digest":"","experiment":"default","git_revision":null,"params":{"seed":7},"parent_run":null,"pipeline":"delay","project":"flights","project_digest":"","reason":{"event_id":null,"facts":{},"kind":"demand","text":"asked for","trigger":null},"run_id":"run_1","state":"queued"}',2,'38bcb366084376d88247c819962a94c44169e825c2b6559a49ede4b9b4ee58a5');
+INSERT INTO "events" VALUES('flights','evt_01m7ztc0es0ws69qb62akb2nqk','dev','treadle.run.moved','run/run_1','system',1364731200000000,1795290431961486,'647c7486cd3e319a9756fe0bad76e1324adf4cf1014eea3c7a24c05d33d52239','bd019ae685de5c6db3713a79a51e2cb4','{"error":null,"project":"flights","run_id":"run_1","state":"running"}',3,'5d686a330a2f36d899699ea995370512ad7f1c969a12939d4b8b6c2e9be169d3');
+INSERT INTO "events" VALUES('flights','evt_own','','acme.x','x','system',1795290431984156,1795290431984986,'6326c169e3ec72ce862ed3ca0e3bee6c992b55c64868bf806c055ea49f81dbb6','9755fe382f678f1b74504a1a52401a0b','{"n":1}',NULL,NULL);
+CREATE TABLE experiment_tags (
+	project VARCHAR(200) NOT NULL, 
+	experiment_id VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	value TEXT NOT NULL, 
+	PRIMARY KEY (project, experiment_id, name)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE experiments (
+	project VARCHAR(200) NOT NULL, 
+	experiment_id VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	folder VARCHAR(400) DEFAULT '' NOT NULL, 
+	lifecycle VARCHAR(400) DEFAULT 'active' NOT NULL, 
+	artifact_location TEXT NOT NULL, 
+	description TEXT NOT NULL, 
+	actor VARCHAR(400) NOT NULL, 
+	created BIGINT NOT NULL, 
+	updated BIGINT NOT NULL, 
+	deleted BIGINT, 
+	PRIMARY KEY (project, experiment_id), 
+	CONSTRAINT experiments_name UNIQUE (project, name)
+);
+INSERT INTO "experiments" VALUES('flights','0','Default','','active','','','system',1795290431952258,1795290431952258,NULL);
 CREATE TABLE firings (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -153,13 +190,13 @@ CREATE TABLE heads (
 	sealed_time BIGINT NOT NULL, 
 	PRIMARY KEY (seq)
 );
-INSERT INTO "heads" VALUES(3,'24bb67cf47b78e5a71f16a0a4183b54aecd175a3500739fa9e6a5101167603d2',1795281494777463);
+INSERT INTO "heads" VALUES(3,'5d686a330a2f36d899699ea995370512ad7f1c969a12939d4b8b6c2e9be169d3',1795290431975524);
 CREATE TABLE home (
 	name VARCHAR(200) NOT NULL, 
 	value TEXT NOT NULL, 
 	PRIMARY KEY (name)
 );
-INSERT INTO "home" VALUES('home_id','home_01m7zhv8pn2bg0gcz424627kn9');
+INSERT INTO "home" VALUES('home_id','home_01m7ztc0ds94y36vks8bczm61q');
 INSERT INTO "home" VALUES('owner','owner');
 CREATE TABLE idempotency (
 	scope VARCHAR(200) NOT NULL, 
@@ -191,8 +228,9 @@ CREATE TABLE jobs (
 CREATE TABLE latest_metrics (
 	project VARCHAR(200) NOT NULL, 
 	run_id VARCHAR(200) NOT NULL, 
-	name VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
 	experiment VARCHAR(400) NOT NULL, 
+	created BIGINT NOT NULL, 
 	step BIGINT NOT NULL, 
 	time BIGINT NOT NULL, 
 	value DOUBLE, 
@@ -201,7 +239,7 @@ CREATE TABLE latest_metrics (
  WITHOUT ROWID
 
 ;
-INSERT INTO "latest_metrics" VALUES('flights','run_1','brier','default',2,1364731200000000,0.15);
+INSERT INTO "latest_metrics" VALUES('flights','run_1','brier','0',1795290431952258,2,1364731200000000,0.15);
 CREATE TABLE log_lines (
 	project VARCHAR(200) NOT NULL, 
 	run_id VARCHAR(200) NOT NULL, 
@@ -212,50 +250,149 @@ CREATE TABLE log_lines (
 	time BIGINT NOT NULL, 
 	PRIMARY KEY (project, run_id, number)
 );
-CREATE TABLE metrics (
+CREATE TABLE logged_model_metrics (
 	project VARCHAR(200) NOT NULL, 
+	model_id VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
 	run_id VARCHAR(200) NOT NULL, 
-	name VARCHAR(200) NOT NULL, 
+	dataset_name VARCHAR(500) NOT NULL, 
+	dataset_digest VARCHAR(200) NOT NULL, 
 	step BIGINT NOT NULL, 
 	time BIGINT NOT NULL, 
+	experiment VARCHAR(400) NOT NULL, 
 	value DOUBLE, 
-	PRIMARY KEY (project, run_id, name, step, time)
+	PRIMARY KEY (project, model_id, name, run_id, dataset_name, dataset_digest, step, time)
 )
  WITHOUT ROWID
 
 ;
-INSERT INTO "metrics" VALUES('flights','run_1','brier',0,1364731200000000,0.15);
-INSERT INTO "metrics" VALUES('flights','run_1','brier',1,1364731200000000,0.15);
-INSERT INTO "metrics" VALUES('flights','run_1','brier',2,1364731200000000,0.15);
+CREATE TABLE logged_model_params (
+	project VARCHAR(200) NOT NULL, 
+	model_id VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	experiment VARCHAR(400) NOT NULL, 
+	value TEXT NOT NULL, 
+	head VARCHAR(200) NOT NULL, 
+	PRIMARY KEY (project, model_id, name)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE logged_model_tags (
+	project VARCHAR(200) NOT NULL, 
+	model_id VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	experiment VARCHAR(400) NOT NULL, 
+	value TEXT NOT NULL, 
+	head VARCHAR(200) NOT NULL, 
+	PRIMARY KEY (project, model_id, name)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE logged_models (
+	project VARCHAR(200) NOT NULL, 
+	model_id VARCHAR(200) NOT NULL, 
+	experiment VARCHAR(400) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	run_id VARCHAR(400) DEFAULT '' NOT NULL, 
+	state VARCHAR(400) NOT NULL, 
+	status_message TEXT NOT NULL, 
+	model_type VARCHAR(400) DEFAULT '' NOT NULL, 
+	lifecycle VARCHAR(400) DEFAULT 'active' NOT NULL, 
+	artifact_location TEXT NOT NULL, 
+	actor VARCHAR(400) NOT NULL, 
+	created BIGINT NOT NULL, 
+	updated BIGINT NOT NULL, 
+	deleted BIGINT, 
+	PRIMARY KEY (project, model_id)
+);
+CREATE TABLE metrics (
+	project VARCHAR(200) NOT NULL, 
+	run_id VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	step BIGINT NOT NULL, 
+	time BIGINT NOT NULL, 
+	value DOUBLE NOT NULL, 
+	nan SMALLINT NOT NULL, 
+	PRIMARY KEY (project, run_id, name, step, time, value, nan)
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO "metrics" VALUES('flights','run_1','brier',0,1364731200000000,0.15,0);
+INSERT INTO "metrics" VALUES('flights','run_1','brier',1,1364731200000000,0.15,0);
+INSERT INTO "metrics" VALUES('flights','run_1','brier',2,1364731200000000,0.15,0);
+CREATE TABLE model_numbers (
+	project VARCHAR(200) NOT NULL, 
+	model VARCHAR(200) NOT NULL, 
+	last BIGINT NOT NULL, 
+	PRIMARY KEY (project, model)
+);
+CREATE TABLE model_tags (
+	project VARCHAR(200) NOT NULL, 
+	model VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	value TEXT NOT NULL, 
+	head VARCHAR(200) NOT NULL, 
+	PRIMARY KEY (project, model, name)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE model_versions (
 	project VARCHAR(200) NOT NULL, 
 	model VARCHAR(200) NOT NULL, 
 	number BIGINT NOT NULL, 
 	state VARCHAR(400) NOT NULL, 
-	bundle_digest VARCHAR(64) NOT NULL, 
-	run_id VARCHAR(400) NOT NULL, 
+	stage VARCHAR(400) DEFAULT 'None' NOT NULL, 
+	bundle_digest VARCHAR(64), 
+	run_id VARCHAR(400) DEFAULT '' NOT NULL, 
+	source TEXT NOT NULL, 
+	model_id VARCHAR(400) DEFAULT '' NOT NULL, 
+	run_link VARCHAR(400) DEFAULT '' NOT NULL, 
+	status VARCHAR(400) DEFAULT 'READY' NOT NULL, 
+	status_message TEXT NOT NULL, 
 	metrics TEXT NOT NULL, 
 	gates TEXT NOT NULL, 
 	description TEXT NOT NULL, 
 	tags TEXT NOT NULL, 
+	card TEXT NOT NULL, 
+	pinned BOOLEAN NOT NULL, 
+	downloads BIGINT NOT NULL, 
 	actor VARCHAR(400) NOT NULL, 
+	review_due BIGINT, 
 	event_time BIGINT NOT NULL, 
 	recorded_time BIGINT NOT NULL, 
+	updated BIGINT NOT NULL, 
 	PRIMARY KEY (project, model, number), 
 	CONSTRAINT model_versions_bundle UNIQUE (project, model, bundle_digest, run_id)
+);
+CREATE TABLE models (
+	project VARCHAR(200) NOT NULL, 
+	model VARCHAR(200) NOT NULL, 
+	description TEXT NOT NULL, 
+	actor VARCHAR(400) NOT NULL, 
+	tags TEXT NOT NULL, 
+	card TEXT NOT NULL, 
+	created BIGINT NOT NULL, 
+	updated BIGINT NOT NULL, 
+	PRIMARY KEY (project, model)
 );
 CREATE TABLE params (
 	project VARCHAR(200) NOT NULL, 
 	run_id VARCHAR(200) NOT NULL, 
-	name VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
 	experiment VARCHAR(400) NOT NULL, 
+	created BIGINT NOT NULL, 
 	value TEXT NOT NULL, 
+	head VARCHAR(200) NOT NULL, 
 	PRIMARY KEY (project, run_id, name)
 )
  WITHOUT ROWID
 
 ;
-INSERT INTO "params" VALUES('flights','run_1','seed','default','7');
+INSERT INTO "params" VALUES('flights','run_1','seed','0',1795290431952258,'7','7');
 CREATE TABLE releases (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -277,6 +414,34 @@ CREATE TABLE releases (
 	recorded_time BIGINT NOT NULL, 
 	PRIMARY KEY (project, environment, release_id)
 );
+CREATE TABLE retention_rules (
+	project VARCHAR(200) NOT NULL, 
+	rule_id VARCHAR(200) NOT NULL, 
+	rule TEXT NOT NULL, 
+	actor VARCHAR(400) NOT NULL, 
+	recorded_time BIGINT NOT NULL, 
+	PRIMARY KEY (project, rule_id)
+);
+CREATE TABLE run_inputs (
+	project VARCHAR(200) NOT NULL, 
+	run_id VARCHAR(200) NOT NULL, 
+	name VARCHAR(500) NOT NULL, 
+	digest VARCHAR(200) NOT NULL, 
+	experiment VARCHAR(400) NOT NULL, 
+	created BIGINT NOT NULL, 
+	context VARCHAR(400) DEFAULT '' NOT NULL, 
+	tags TEXT NOT NULL, 
+	PRIMARY KEY (project, run_id, name, digest)
+);
+CREATE TABLE run_models (
+	project VARCHAR(200) NOT NULL, 
+	run_id VARCHAR(200) NOT NULL, 
+	role VARCHAR(200) NOT NULL, 
+	model_id VARCHAR(200) NOT NULL, 
+	step BIGINT NOT NULL, 
+	recorded_time BIGINT NOT NULL, 
+	PRIMARY KEY (project, run_id, role, model_id)
+);
 CREATE TABLE runs (
 	project VARCHAR(200) NOT NULL, 
 	run_id VARCHAR(200) NOT NULL, 
@@ -284,6 +449,9 @@ CREATE TABLE runs (
 	experiment VARCHAR(400) NOT NULL, 
 	pipeline VARCHAR(400) NOT NULL, 
 	state VARCHAR(400) NOT NULL, 
+	name VARCHAR(400) DEFAULT '' NOT NULL, 
+	user_name VARCHAR(400) DEFAULT '' NOT NULL, 
+	lifecycle VARCHAR(400) DEFAULT 'active' NOT NULL, 
 	params TEXT NOT NULL, 
 	reason TEXT NOT NULL, 
 	actor VARCHAR(400) NOT NULL, 
@@ -295,12 +463,24 @@ CREATE TABLE runs (
 	parent_run VARCHAR(400), 
 	event_time BIGINT NOT NULL, 
 	recorded_time BIGINT NOT NULL, 
+	created BIGINT NOT NULL, 
 	started BIGINT, 
 	ended BIGINT, 
+	deleted BIGINT, 
 	error TEXT, 
 	PRIMARY KEY (project, run_id)
 );
-INSERT INTO "runs" VALUES('flights','run_1','dev','default','delay','running','{"seed":7}','{"kind":"demand","text":"asked for","trigger":null,"event_id":null,"facts":{}}','system','','','','',NULL,NULL,1364731200000000,1795281494765009,1364731200000000,NULL,NULL);
+INSERT INTO "runs" VALUES('flights','run_1','dev','0','delay','running','','','active','{"seed":7}','{"kind":"demand","text":"asked for","trigger":null,"event_id":null,"facts":{}}','system','','','','',NULL,NULL,1364731200000000,1795290431952258,1795290431952258,1364731200000000,NULL,NULL,NULL);
+CREATE TABLE saved_views (
+	project VARCHAR(200) NOT NULL, 
+	view_id VARCHAR(200) NOT NULL, 
+	page VARCHAR(400) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	actor VARCHAR(400) NOT NULL, 
+	"query" TEXT NOT NULL, 
+	recorded_time BIGINT NOT NULL, 
+	PRIMARY KEY (project, view_id)
+);
 CREATE TABLE snapshots (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -344,15 +524,17 @@ CREATE TABLE steps (
 CREATE TABLE tags (
 	project VARCHAR(200) NOT NULL, 
 	run_id VARCHAR(200) NOT NULL, 
-	name VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
 	experiment VARCHAR(400) NOT NULL, 
+	created BIGINT NOT NULL, 
 	value TEXT NOT NULL, 
+	head VARCHAR(200) NOT NULL, 
 	PRIMARY KEY (project, run_id, name)
 )
  WITHOUT ROWID
 
 ;
-INSERT INTO "tags" VALUES('flights','run_1','owner','default','ada');
+INSERT INTO "tags" VALUES('flights','run_1','owner','0',1795290431952258,'ada','ada');
 CREATE TABLE tokens (
 	token_id VARCHAR(200) NOT NULL, 
 	actor_id VARCHAR(400) NOT NULL, 
@@ -360,6 +542,18 @@ CREATE TABLE tokens (
 	recorded_time BIGINT NOT NULL, 
 	revoked_time BIGINT, 
 	PRIMARY KEY (token_id)
+);
+CREATE TABLE tracked_datasets (
+	project VARCHAR(200) NOT NULL, 
+	experiment VARCHAR(200) NOT NULL, 
+	name VARCHAR(500) NOT NULL, 
+	digest VARCHAR(200) NOT NULL, 
+	source_type VARCHAR(400) NOT NULL, 
+	source TEXT NOT NULL, 
+	schema TEXT, 
+	profile TEXT, 
+	recorded_time BIGINT NOT NULL, 
+	PRIMARY KEY (project, experiment, name, digest)
 );
 CREATE TABLE triggers (
 	project VARCHAR(200) NOT NULL, 
@@ -371,6 +565,27 @@ CREATE TABLE triggers (
 	facts TEXT NOT NULL, 
 	PRIMARY KEY (project, environment, name)
 );
+CREATE TABLE uploads (
+	project VARCHAR(200) NOT NULL, 
+	upload_id VARCHAR(200) NOT NULL, 
+	run_id VARCHAR(400) NOT NULL, 
+	path VARCHAR(1000) NOT NULL, 
+	parts TEXT NOT NULL, 
+	recorded_time BIGINT NOT NULL, 
+	PRIMARY KEY (project, upload_id)
+);
+CREATE TABLE version_tags (
+	project VARCHAR(200) NOT NULL, 
+	model VARCHAR(200) NOT NULL, 
+	number BIGINT NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	value TEXT NOT NULL, 
+	head VARCHAR(200) NOT NULL, 
+	PRIMARY KEY (project, model, number, name)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE versions (
 	project VARCHAR(200) NOT NULL, 
 	digest VARCHAR(200) NOT NULL, 
@@ -382,8 +597,22 @@ CREATE TABLE versions (
 	recorded_time BIGINT NOT NULL, 
 	PRIMARY KEY (project, digest)
 );
-INSERT INTO "versions" VALUES('flights','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','dataset','dataset',1,'{}',1364731200000000,1795281494779366);
-INSERT INTO "versions" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','model','model',1,'{}',1364731200000000,1795281494779824);
+INSERT INTO "versions" VALUES('flights','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','dataset','dataset',1,'{}',1364731200000000,1795290431980450);
+INSERT INTO "versions" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','model','model',1,'{}',1364731200000000,1795290431981027);
+CREATE TABLE webhooks (
+	project VARCHAR(200) NOT NULL, 
+	webhook_id VARCHAR(200) NOT NULL, 
+	name VARCHAR(400) NOT NULL, 
+	url TEXT NOT NULL, 
+	events TEXT NOT NULL, 
+	description TEXT NOT NULL, 
+	secret TEXT, 
+	state VARCHAR(400) NOT NULL, 
+	actor VARCHAR(400) NOT NULL, 
+	created BIGINT NOT NULL, 
+	updated BIGINT NOT NULL, 
+	PRIMARY KEY (project, webhook_id)
+);
 CREATE TABLE windows (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -403,28 +632,49 @@ CREATE TABLE windows (
 );
 CREATE INDEX tokens_actor ON tokens (actor_id);
 CREATE INDEX idempotency_age ON idempotency (recorded_time);
-CREATE INDEX events_unsealed ON events (seq, recorded_time, event_id);
 CREATE INDEX events_type_seq ON events (project, type, seq);
-CREATE INDEX events_subject_seq ON events (project, subject, seq);
+CREATE INDEX events_unsealed ON events (seq, recorded_time, event_id);
 CREATE INDEX events_project_seq ON events (project, seq);
+CREATE INDEX events_subject_seq ON events (project, subject, seq);
 CREATE INDEX versions_kind_name ON versions (project, kind, name, number);
 CREATE INDEX edges_parent ON edges (project, parent);
+CREATE INDEX experiments_newest ON experiments (project, lifecycle, created, experiment_id);
+CREATE INDEX experiments_folder ON experiments (project, folder, name);
 CREATE INDEX runs_state ON runs (project, state, recorded_time);
-CREATE INDEX runs_pipeline ON runs (project, pipeline, recorded_time);
-CREATE INDEX runs_experiment ON runs (project, experiment, recorded_time);
 CREATE INDEX runs_newest ON runs (project, recorded_time, run_id);
-CREATE INDEX params_value ON params (project, name, value);
-CREATE INDEX tags_value ON tags (project, name, value);
-CREATE INDEX latest_metrics_value ON latest_metrics (project, name, value);
-CREATE INDEX latest_metrics_experiment ON latest_metrics (project, experiment, name, value);
+CREATE INDEX runs_ended ON runs (project, experiment, lifecycle, ended, created, run_id);
+CREATE INDEX runs_pipeline ON runs (project, pipeline, recorded_time);
+CREATE INDEX runs_parent ON runs (project, parent_run);
+CREATE INDEX runs_name ON runs (project, experiment, lifecycle, name, created, run_id);
+CREATE INDEX runs_status ON runs (project, experiment, lifecycle, state, created, run_id);
+CREATE INDEX runs_created ON runs (project, experiment, lifecycle, created, run_id);
+CREATE INDEX params_value ON params (project, experiment, name, head, created, run_id);
+CREATE INDEX tags_value ON tags (project, experiment, name, head, created, run_id);
+CREATE INDEX latest_metrics_value ON latest_metrics (project, experiment, name, value, created, run_id);
 CREATE INDEX artifacts_digest ON artifacts (digest);
+CREATE INDEX uploads_age ON uploads (recorded_time);
+CREATE INDEX run_inputs_name ON run_inputs (project, experiment, name, created, run_id);
+CREATE INDEX run_inputs_digest ON run_inputs (project, experiment, digest, created, run_id);
+CREATE INDEX run_models_model ON run_models (project, model_id);
+CREATE INDEX logged_models_created ON logged_models (project, experiment, lifecycle, created, model_id);
+CREATE INDEX logged_models_run ON logged_models (project, run_id);
+CREATE INDEX logged_model_params_value ON logged_model_params (project, experiment, name, head, model_id);
+CREATE INDEX logged_model_tags_value ON logged_model_tags (project, experiment, name, head, model_id);
+CREATE INDEX logged_model_metrics_value ON logged_model_metrics (project, experiment, name, value, model_id);
+CREATE INDEX saved_views_page ON saved_views (project, page, name);
+CREATE INDEX webhooks_newest ON webhooks (project, created, webhook_id);
 CREATE INDEX jobs_ready ON jobs (state, due, priority);
 CREATE INDEX steps_output ON steps (output);
 CREATE INDEX step_cache_step ON step_cache (project, step, recorded_time);
 CREATE INDEX firings_time ON firings (project, environment, name, event_time);
+CREATE INDEX models_updated ON models (project, updated, model);
+CREATE INDEX model_tags_value ON model_tags (project, name, head);
+CREATE INDEX model_versions_newest ON model_versions (project, recorded_time, model, number);
 CREATE INDEX model_versions_run ON model_versions (project, run_id);
-CREATE INDEX approvals_subject ON approvals (project, environment, subject);
+CREATE INDEX version_tags_value ON version_tags (project, name, head);
 CREATE INDEX approvals_state ON approvals (project, state, asked_time);
+CREATE INDEX approvals_subject ON approvals (project, environment, subject);
+CREATE INDEX comments_subject ON comments (project, subject, event_time);
 CREATE INDEX releases_state ON releases (state);
 CREATE INDEX releases_endpoint ON releases (project, environment, endpoint, started);
 CREATE INDEX alarms_endpoint ON alarms (project, environment, endpoint, raised);

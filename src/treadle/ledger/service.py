@@ -47,8 +47,10 @@ class Ledger:
     @implements(ops.CreateRun)
     def create_run(self, tx: Connection, request: ops.CreateRun, call: Call) -> Run | Unchanged:
         """Record a run as queued."""
+        now = self._clock.now()
         fields = {f.name: getattr(request, f.name) for f in msgspec.structs.fields(request)}
-        run = Run(**fields, state=RunState.queued, actor=call.actor.actor_id, event_time=call.event_time, recorded_time=self._clock.now())
+        fields["experiment"] = queries.ensure_experiment(tx, request.project, request.experiment, call.actor.actor_id, now)
+        run = Run(**fields, state=RunState.queued, actor=call.actor.actor_id, event_time=call.event_time, recorded_time=now)
         if queries.insert_run(tx, run):
             return run
         known = self._run(tx, request.project, request.run_id)
@@ -86,6 +88,8 @@ class Ledger:
     def list_runs(self, connection: Connection, request: ops.ListRuns, call: Call) -> ops.Runs:
         """A page of runs, newest first."""
         equal = {name: getattr(request, name) for name in ("environment", "pipeline", "experiment", "state")}
+        if request.experiment is not None:
+            equal["experiment"] = queries.find_experiment(connection, request.project, request.experiment) or request.experiment
         before = None
         if request.page is not None:
             time, run_id = _page(request.page, int, str)

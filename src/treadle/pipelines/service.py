@@ -66,7 +66,7 @@ class Pipelines:
             project=request.project,
             environment=request.environment,
             run_id=request.run_id,
-            experiment=request.pipeline,
+            experiment=runs.ensure_experiment(tx, request.project, request.pipeline, call.actor.actor_id, now),
             pipeline=request.pipeline,
             state=RunState.queued,
             params=parameters.check(definition, request.params),

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -211,7 +212,36 @@ applied = Table(
     Column("recorded_time", Time, nullable=False),
 )
 
-# ── runs and their measurements ──────────────────────────────────────────────────────────────────────────────────────
+# ── experiments, runs and their measurements ─────────────────────────────────────────────────────────────────────────
+
+experiments = Table(
+    "experiments",
+    metadata,
+    _key(PROJECT),
+    _key("experiment_id"),
+    _name("name"),
+    _name("folder", default=""),  # `team/quarter`; "" is the top
+    _name("lifecycle", default="active"),  # active | deleted (in the bin, until it is restored or removed for good)
+    Column("artifact_location", Text, nullable=False, default=""),
+    Column("description", Text, nullable=False, default=""),
+    _name("actor"),
+    Column("created", Time, nullable=False),
+    Column("updated", Time, nullable=False),
+    Column("deleted", Time),
+    UniqueConstraint(PROJECT, "name", name="experiments_name"),
+    Index("experiments_newest", PROJECT, "lifecycle", "created", "experiment_id"),
+    Index("experiments_folder", PROJECT, "folder", "name"),
+)
+
+experiment_tags = Table(
+    "experiment_tags",
+    metadata,
+    _key(PROJECT),
+    _key("experiment_id"),
+    Column("name", String(400), primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 runs = Table(
     "runs",
@@ -219,9 +249,12 @@ runs = Table(
     _key(PROJECT),
     _key("run_id"),
     _name(ENVIRONMENT),
-    _name("experiment"),
-    _name("pipeline"),
+    _name("experiment"),  # its id
+    _name("pipeline"),  # "" for a run that the engine does not execute
     _name("state"),
+    _name("name", default=""),
+    _name("user_name", default=""),
+    _name("lifecycle", default="active"),  # active | deleted
     Column("params", Json, nullable=False),
     Column("reason", Json, nullable=False),
     _name("actor"),
@@ -233,25 +266,42 @@ runs = Table(
     _name("parent_run", nullable=True),
     Column("event_time", Time, nullable=False),
     Column("recorded_time", Time, nullable=False),
+    Column("created", Time, nullable=False),  # when it says it began, else when it was recorded: what listings are ordered by
     Column("started", Time),
     Column("ended", Time),
+    Column("deleted", Time),
     Column("error", Text),
     Index("runs_newest", PROJECT, "recorded_time", "run_id"),
     Index("runs_pipeline", PROJECT, "pipeline", "recorded_time"),
     Index("runs_state", PROJECT, "state", "recorded_time"),
-    Index("runs_experiment", PROJECT, "experiment", "recorded_time"),
+    Index("runs_created", PROJECT, "experiment", "lifecycle", "created", "run_id"),
+    Index("runs_ended", PROJECT, "experiment", "lifecycle", "ended", "created", "run_id"),
+    Index("runs_name", PROJECT, "experiment", "lifecycle", "name", "created", "run_id"),
+    Index("runs_status", PROJECT, "experiment", "lifecycle", "state", "created", "run_id"),
+    Index("runs_parent", PROJECT, "parent_run"),
 )
 
-#: Entity-attribute-value with the experiment copied into the row: a search by value is one index range (docs/architecture.md).
+#: How much of a text value stands in an index: enough to tell values apart, and less than the page of any database.
+INDEXED = 200
+
+
+def _head() -> Column[Any]:
+    return Column("head", String(INDEXED), nullable=False)  # value[:INDEXED]
+
+
+#: Entity-attribute-value with the run's experiment and creation time copied into the row: a search by value, in the order of that
+#: value, is one index range (docs/architecture.md). `head` is the start of the value: what is compared first, and the whole value after it.
 params = Table(
     "params",
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    _key("name"),
+    Column("name", String(400), primary_key=True),
     _name("experiment"),
+    Column("created", Time, nullable=False),
     Column("value", Text, nullable=False),
-    Index("params_value", PROJECT, "name", "value"),
+    _head(),
+    Index("params_value", PROJECT, "experiment", "name", "head", "created", "run_id"),
     sqlite_with_rowid=False,
 )
 
@@ -260,40 +310,46 @@ tags = Table(
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    _key("name"),
+    Column("name", String(400), primary_key=True),
     _name("experiment"),
+    Column("created", Time, nullable=False),
     Column("value", Text, nullable=False),
-    Index("tags_value", PROJECT, "name", "value"),
+    _head(),
+    Index("tags_value", PROJECT, "experiment", "name", "head", "created", "run_id"),
     sqlite_with_rowid=False,
 )
 
+#: Every point, NaN and infinities included. SQLite keeps no NaN: it is a value of 0 with `nan` set.
 metrics = Table(
     "metrics",
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    _key("name"),
+    Column("name", String(400), primary_key=True),
     Column("step", BigInteger, primary_key=True, autoincrement=False),
     Column("time", Time, primary_key=True, autoincrement=False),
-    Column("value", Double),  # NULL is NaN: SQLite keeps no NaN
+    Column("value", Double, primary_key=True),
+    Column("nan", SmallInteger, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
 )
 
+#: Of each metric the point with the greatest (step, time, value). NULL is NaN, which no comparison finds.
 latest_metrics = Table(
     "latest_metrics",
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    _key("name"),
+    Column("name", String(400), primary_key=True),
     _name("experiment"),
+    Column("created", Time, nullable=False),
     Column("step", BigInteger, nullable=False),
     Column("time", Time, nullable=False),
     Column("value", Double),
-    Index("latest_metrics_value", PROJECT, "name", "value"),
-    Index("latest_metrics_experiment", PROJECT, "experiment", "name", "value"),
+    Index("latest_metrics_value", PROJECT, "experiment", "name", "value", "created", "run_id"),
     sqlite_with_rowid=False,
 )
 
+#: A file of a run, of a logged model (its id stands in `run_id`), or of nobody (""). The path may be written again.
 artifacts = Table(
     "artifacts",
     metadata,
@@ -305,6 +361,167 @@ artifacts = Table(
     _name("media_type"),
     Column("recorded_time", Time, nullable=False),
     Index("artifacts_digest", "digest"),
+)
+
+#: A file that arrives in parts; each part is a blob until the last makes the file.
+uploads = Table(
+    "uploads",
+    metadata,
+    _key(PROJECT),
+    _key("upload_id"),
+    _name("run_id"),
+    Column("path", String(1000), nullable=False),
+    Column("parts", Json, nullable=False),  # number → digest
+    Column("recorded_time", Time, nullable=False),
+    Index("uploads_age", "recorded_time"),
+)
+
+#: Data that runs said they read or wrote, once an experiment.
+tracked_datasets = Table(
+    "tracked_datasets",
+    metadata,
+    _key(PROJECT),
+    _key("experiment"),
+    Column("name", String(500), primary_key=True),
+    _key("digest"),
+    _name("source_type"),
+    Column("source", Text, nullable=False),
+    Column("schema", Text),
+    Column("profile", Text),
+    Column("recorded_time", Time, nullable=False),
+)
+
+run_inputs = Table(
+    "run_inputs",
+    metadata,
+    _key(PROJECT),
+    _key("run_id"),
+    Column("name", String(500), primary_key=True),
+    _key("digest"),
+    _name("experiment"),
+    Column("created", Time, nullable=False),
+    _name("context", default=""),
+    Column("tags", Json, nullable=False),
+    Index("run_inputs_name", PROJECT, "experiment", "name", "created", "run_id"),
+    Index("run_inputs_digest", PROJECT, "experiment", "digest", "created", "run_id"),
+)
+
+#: Logged models that a run read (`input`) or made (`output`).
+run_models = Table(
+    "run_models",
+    metadata,
+    _key(PROJECT),
+    _key("run_id"),
+    _key("role"),
+    _key("model_id"),
+    Column("step", BigInteger, nullable=False, default=0),
+    Column("recorded_time", Time, nullable=False),
+    Index("run_models_model", PROJECT, "model_id"),
+)
+
+logged_models = Table(
+    "logged_models",
+    metadata,
+    _key(PROJECT),
+    _key("model_id"),
+    _name("experiment"),
+    _name("name"),
+    _name("run_id", default=""),  # that made it
+    _name("state"),
+    Column("status_message", Text, nullable=False, default=""),
+    _name("model_type", default=""),
+    _name("lifecycle", default="active"),
+    Column("artifact_location", Text, nullable=False, default=""),
+    _name("actor"),
+    Column("created", Time, nullable=False),
+    Column("updated", Time, nullable=False),
+    Column("deleted", Time),
+    Index("logged_models_created", PROJECT, "experiment", "lifecycle", "created", "model_id"),
+    Index("logged_models_run", PROJECT, "run_id"),
+)
+
+logged_model_params = Table(
+    "logged_model_params",
+    metadata,
+    _key(PROJECT),
+    _key("model_id"),
+    Column("name", String(400), primary_key=True),
+    _name("experiment"),
+    Column("value", Text, nullable=False),
+    _head(),
+    Index("logged_model_params_value", PROJECT, "experiment", "name", "head", "model_id"),
+    sqlite_with_rowid=False,
+)
+
+logged_model_tags = Table(
+    "logged_model_tags",
+    metadata,
+    _key(PROJECT),
+    _key("model_id"),
+    Column("name", String(400), primary_key=True),
+    _name("experiment"),
+    Column("value", Text, nullable=False),
+    _head(),
+    Index("logged_model_tags_value", PROJECT, "experiment", "name", "head", "model_id"),
+    sqlite_with_rowid=False,
+)
+
+logged_model_metrics = Table(
+    "logged_model_metrics",
+    metadata,
+    _key(PROJECT),
+    _key("model_id"),
+    Column("name", String(400), primary_key=True),
+    _key("run_id"),
+    Column("dataset_name", String(500), primary_key=True),
+    _key("dataset_digest"),
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", Time, primary_key=True, autoincrement=False),
+    _name("experiment"),
+    Column("value", Double),
+    Index("logged_model_metrics_value", PROJECT, "experiment", "name", "value", "model_id"),
+    sqlite_with_rowid=False,
+)
+
+saved_views = Table(
+    "saved_views",
+    metadata,
+    _key(PROJECT),
+    _key("view_id"),
+    _name("page"),  # runs | models
+    _name("name"),
+    _name("actor"),
+    Column("query", Json, nullable=False),
+    Column("recorded_time", Time, nullable=False),
+    Index("saved_views_page", PROJECT, "page", "name"),
+)
+
+#: What a project keeps, and for how long: read by the removal of what is past it.
+retention_rules = Table(
+    "retention_rules",
+    metadata,
+    _key(PROJECT),
+    _key("rule_id"),
+    Column("rule", Json, nullable=False),
+    _name("actor"),
+    Column("recorded_time", Time, nullable=False),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    _key(PROJECT),
+    _key("webhook_id"),
+    _name("name"),
+    Column("url", Text, nullable=False),
+    Column("events", Json, nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Column("secret", Text),
+    _name("state"),
+    _name("actor"),
+    Column("created", Time, nullable=False),
+    Column("updated", Time, nullable=False),
+    Index("webhooks_newest", PROJECT, "created", "webhook_id"),
 )
 
 # ── the engine ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -428,6 +645,41 @@ dataset_versions = Table(
 
 # ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+models = Table(
+    "models",
+    metadata,
+    _key(PROJECT),
+    _key("model"),
+    Column("description", Text, nullable=False, default=""),
+    _name("actor"),
+    Column("tags", Json, nullable=False),  # and each in `model_tags`, where it is searched
+    Column("card", Json, nullable=False),  # what people wrote of it: intended use, limits, owners
+    Column("created", Time, nullable=False),
+    Column("updated", Time, nullable=False),
+    Index("models_updated", PROJECT, "updated", "model"),
+)
+
+model_tags = Table(
+    "model_tags",
+    metadata,
+    _key(PROJECT),
+    _key("model"),
+    Column("name", String(400), primary_key=True),
+    Column("value", Text, nullable=False),
+    _head(),
+    Index("model_tags_value", PROJECT, "name", "head"),
+    sqlite_with_rowid=False,
+)
+
+#: Numbers of removed versions are not given again: `models` of a deleted model go, the number of its last version stays here.
+model_numbers = Table(
+    "model_numbers",
+    metadata,
+    _key(PROJECT),
+    _key("model"),
+    Column("last", BigInteger, nullable=False),
+)
+
 model_versions = Table(
     "model_versions",
     metadata,
@@ -435,17 +687,42 @@ model_versions = Table(
     _key("model"),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     _name("state"),
-    Column("bundle_digest", String(64), nullable=False),
-    _name("run_id"),
+    _name("stage", default="None"),  # None | Staging | Production | Archived: the older vocabulary of MLflow clients
+    Column("bundle_digest", String(64)),  # NULL: not sealed, so it may be kept, loaded and compared, and not released
+    _name("run_id", default=""),
+    Column("source", Text, nullable=False, default=""),  # where its files are: `models:/m-…`, `mlflow-artifacts:/…`
+    _name("model_id", default=""),  # the logged model that it was made of
+    _name("run_link", default=""),
+    _name("status", default="READY"),
+    Column("status_message", Text, nullable=False, default=""),
     Column("metrics", Json, nullable=False),
     Column("gates", Json, nullable=False),
     Column("description", Text, nullable=False, default=""),
-    Column("tags", Json, nullable=False),
+    Column("tags", Json, nullable=False),  # and each in `version_tags`, where it is searched
+    Column("card", Json, nullable=False),  # what people wrote of this version
+    Column("pinned", Boolean, nullable=False, default=False),  # kept by every clean-up
+    Column("downloads", BigInteger, nullable=False, default=0),
     _name("actor"),
+    Column("review_due", Time),
     Column("event_time", Time, nullable=False),
     Column("recorded_time", Time, nullable=False),
+    Column("updated", Time, nullable=False),
     UniqueConstraint(PROJECT, "model", "bundle_digest", "run_id", name="model_versions_bundle"),
     Index("model_versions_run", PROJECT, "run_id"),
+    Index("model_versions_newest", PROJECT, "recorded_time", "model", "number"),
+)
+
+version_tags = Table(
+    "version_tags",
+    metadata,
+    _key(PROJECT),
+    _key("model"),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String(400), primary_key=True),
+    Column("value", Text, nullable=False),
+    _head(),
+    Index("version_tags_value", PROJECT, "name", "head"),
+    sqlite_with_rowid=False,
 )
 
 aliases = Table(
@@ -473,9 +750,24 @@ approvals = Table(
     _name("decided_by", nullable=True),
     Column("decided_time", Time),
     Column("comment", Text, nullable=False, default=""),
+    Column("expires", Time),  # business time after which it can no longer be granted
     Column("recorded_time", Time, nullable=False),
     Index("approvals_state", PROJECT, "state", "asked_time"),
     Index("approvals_subject", PROJECT, ENVIRONMENT, "subject"),
+)
+
+#: What people said about a thing: `approval/…`, `model/delay/3`, `run/…`.
+comments = Table(
+    "comments",
+    metadata,
+    _key(PROJECT),
+    _key("comment_id"),
+    _name("subject"),
+    _name("actor"),
+    Column("text", Text, nullable=False),
+    Column("event_time", Time, nullable=False),
+    Column("recorded_time", Time, nullable=False),
+    Index("comments_subject", PROJECT, "subject", "event_time"),
 )
 
 # ── releases ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -109,8 +109,9 @@ def test_an_older_measurement_does_not_become_the_latest(call):
     call(run())
     for step, value in ((5, 0.5), (3, 0.3)):
         call(ops.LogMetrics(project="p", run_id="run_1", metrics=[Metric(key="m", value=value, step=step, time=T)]))
-    call(ops.LogMetrics(project="p", run_id="run_1", metrics=[Metric(key="m", value=9.0, step=5, time=T)]))
-    assert call(ops.GetRun(project="p", run_id="run_1")).metrics == {"m": 0.5}
+    for value in (9.0, 0.4):  # at the same step and time the greater value is the latest
+        call(ops.LogMetrics(project="p", run_id="run_1", metrics=[Metric(key="m", value=value, step=5, time=T)]))
+    assert call(ops.GetRun(project="p", run_id="run_1")).metrics == {"m": 9.0}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

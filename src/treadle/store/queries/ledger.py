@@ -10,18 +10,19 @@ from sqlalchemy import Connection, Row, bindparam, exc, func, literal, select, t
 
 from treadle.records.ledger import Artifact, Edge, Metric, Reason, Run, Version
 from treadle.records.states import RunState
+from treadle.records.tracking import DEFAULT_EXPERIMENT, DEFAULT_NAME
 from treadle.store import tables as t
 from treadle.store.upsert import insert_new, insert_or_update
 
-#: The experiment of the run that measurements belong to; NULL, which is refused, where there is no such run.
-_EXPERIMENT = (
-    (
-        "experiment",
-        select(t.runs.c.experiment)
-        .where(t.runs.c.project == bindparam("of_project"), t.runs.c.run_id == bindparam("of_run"))
-        .scalar_subquery(),
-    ),
-)
+
+def _of_run(column: str) -> tuple[str, Any]:
+    r = t.runs.c
+    of = (r.project == bindparam("of_project"), r.run_id == bindparam("of_run"))
+    return column, select(r[column]).where(*of).scalar_subquery()
+
+
+#: Experiment and creation time of the run that measurements belong to; NULL, which is refused, where there is no such run.
+_OF_RUN = (_of_run("experiment"), _of_run("created"))
 _RUN = [f.name for f in msgspec.structs.fields(Run)]
 
 
@@ -29,19 +30,34 @@ _RUN = [f.name for f in msgspec.structs.fields(Run)]
 
 
 def insert_run(tx: Connection, run: Run) -> bool:
-    """A new run and its parameters, searchable by value; False where the id is there."""
+    """A new run (`experiment` being an id) and its parameters, searchable by value; False where the run's id is there."""
     row = {name: getattr(run, name) for name in _RUN}
-    if not insert_new(tx, t.runs, {**row, "state": str(run.state)}):
+    if not insert_new(tx, t.runs, {**row, "state": str(run.state), "created": run.recorded_time}):
         return False
-    insert_new(
-        tx,
-        t.params,
-        [
-            {"project": run.project, "run_id": run.run_id, "name": name, "experiment": run.experiment, "value": _told(value)}
-            for name, value in run.params.items()
-        ],
-    )
+    shared = {"project": run.project, "run_id": run.run_id, "experiment": run.experiment, "created": run.recorded_time}
+    texts = {name: _told(value) for name, value in run.params.items()}
+    insert_new(tx, t.params, [{**shared, "name": name, "value": value, "head": value[: t.INDEXED]} for name, value in texts.items()])
     return True
+
+
+def find_experiment(connection: Connection, project: str, experiment: str) -> str | None:
+    """The id of an experiment given by id or name, in the bin or not."""
+    e = t.experiments.c
+    wanted = DEFAULT_EXPERIMENT if experiment in ("", "default", DEFAULT_NAME) else experiment
+    query = select(e.experiment_id).where(e.project == project, (e.experiment_id == wanted) | (e.name == wanted))
+    return connection.execute(query.order_by(e.experiment_id != wanted).limit(1)).scalar()
+
+
+def ensure_experiment(tx: Connection, project: str, experiment: str, actor: str, at: dt.datetime) -> str:
+    """The id of an experiment given by id or name; one that is not there is made, its name being its id."""
+    found = find_experiment(tx, project, experiment)
+    if found is not None:
+        return found
+    default = experiment in ("", "default", DEFAULT_NAME, DEFAULT_EXPERIMENT)
+    experiment_id, name = (DEFAULT_EXPERIMENT, DEFAULT_NAME) if default else (experiment, experiment)
+    row = {"project": project, "experiment_id": experiment_id, "name": name, "actor": actor, "created": at, "updated": at}
+    insert_new(tx, t.experiments, row)
+    return experiment_id
 
 
 def get_run(connection: Connection, project: str, run_id: str) -> Run | None:
@@ -94,19 +110,20 @@ def needing(error: Exception) -> Iterator[None]:
 
 
 def log_metrics(tx: Connection, project: str, run_id: str, metrics: Sequence[Metric], at: dt.datetime) -> int:
-    """Measurements and, of each name, the latest by step and time; returns how many were new. `at` is the time of those without.
+    """Measurements and, of each name, the latest by step, time and value; returns how many were new. `at` is the time of those without.
 
     Raises IntegrityError where the run does not exist.
     """
-    points = {(m.key, m.step, m.time or at): m.value for m in reversed(metrics)}
-    latest: dict[str, tuple[int, dt.datetime]] = {}
-    for name, step, time in points:
-        latest[name] = max(latest.get(name, (step, time)), (step, time))
+    points = {(m.key, m.step, m.time or at, m.value) for m in metrics}
+    latest: dict[str, tuple[int, dt.datetime, float]] = {}
+    for name, *point in points:
+        latest[name] = max(latest.get(name, tuple(point)), tuple(point))
     base = {"project": project, "run_id": run_id}
     of = {**base, "of_project": project, "of_run": run_id}
-    rows = [{**of, "name": n, "step": s, "time": w, "value": points[n, s, w]} for n, (s, w) in latest.items()]
-    insert_or_update(tx, t.latest_metrics, rows, columns=("step", "time", "value"), newer=("step", "time"), computed=_EXPERIMENT)
-    return insert_new(tx, t.metrics, [{**base, "name": n, "step": s, "time": w, "value": v} for (n, s, w), v in points.items()])
+    rows = [{**of, "name": n, "step": s, "time": w, "value": v} for n, (s, w, v) in latest.items()]
+    columns = ("step", "time", "value")
+    insert_or_update(tx, t.latest_metrics, rows, columns=columns, newer=columns, computed=_OF_RUN)
+    return insert_new(tx, t.metrics, [{**base, "name": n, "step": s, "time": w, "value": v, "nan": 0} for n, s, w, v in sorted(points)])
 
 
 def latest_metrics(connection: Connection, project: str, run_id: str) -> dict[str, float]:
@@ -124,15 +141,15 @@ def metric_points(
     where = [m.project == project, m.run_id == run_id, m.name == name]
     if after is not None:
         where.append(tuple_(m.step, m.time) > tuple_(literal(after[0]), literal(after[1], t.Time())))
-    rows = connection.execute(select(m.step, m.time, m.value).where(*where).order_by(m.step, m.time).limit(limit))
-    return [Metric(key=name, value=float("nan") if r.value is None else r.value, step=r.step, time=r.time) for r in rows]
+    rows = connection.execute(select(m.step, m.time, m.value, m.nan).where(*where).order_by(m.step, m.time).limit(limit))
+    return [Metric(key=name, value=float("nan") if r.nan else r.value, step=r.step, time=r.time) for r in rows]
 
 
 def set_tags(tx: Connection, project: str, run_id: str, tags: dict[str, str]) -> None:
     """Tags of a run, new or replaced. Raises IntegrityError where the run does not exist."""
     of = {"project": project, "run_id": run_id, "of_project": project, "of_run": run_id}
-    rows = [{**of, "name": name, "value": value} for name, value in tags.items()]
-    insert_or_update(tx, t.tags, rows, columns=("value",), computed=_EXPERIMENT)
+    rows = [{**of, "name": name, "value": value, "head": value[: t.INDEXED]} for name, value in tags.items()]
+    insert_or_update(tx, t.tags, rows, columns=("value", "head"), computed=_OF_RUN)
 
 
 def tags_of(connection: Connection, project: str, run_id: str) -> dict[str, str]:

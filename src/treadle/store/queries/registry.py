@@ -28,7 +28,18 @@ _names = (
 
 def insert_version(tx: Connection, row: dict[str, Any]) -> None:
     """A new version. `insert_new`, because PostgreSQL then meets a number that was taken meanwhile by running the write again."""
-    insert_new(tx, t.model_versions, row)
+    insert_new(
+        tx,
+        t.models,
+        {
+            **{k: row[k] for k in ("project", "model", "actor")},
+            "tags": {},
+            "card": {},
+            "created": row["recorded_time"],
+            "updated": row["recorded_time"],
+        },
+    )
+    insert_new(tx, t.model_versions, {**row, "card": {}, "updated": row["recorded_time"]})
 
 
 def last_number(tx: Connection, project: str, model: str) -> int:

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("decided_by", sa.String(length=400), nullable=True),
         sa.Column("decided_time", sa.BigInteger(), nullable=True),
         sa.Column("comment", sa.Text(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=True),
         sa.Column("recorded_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "approval_id"),
     )
@@ -78,6 +79,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "run_id", "path"),
     )
     op.create_index("artifacts_digest", "artifacts", ["digest"], unique=False)
+    op.create_table(
+        "comments",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("comment_id", sa.String(length=200), nullable=False),
+        sa.Column("subject", sa.String(length=400), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("event_time", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "comment_id"),
+    )
+    op.create_index("comments_subject", "comments", ["project", "subject", "event_time"], unique=False)
     op.create_table(
         "cursors",
         sa.Column("project", sa.String(length=200), nullable=False),
@@ -138,6 +151,33 @@ def upgrade() -> None:
     op.create_index("events_subject_seq", "events", ["project", "subject", "seq"], unique=False)
     op.create_index("events_type_seq", "events", ["project", "type", "seq"], unique=False)
     op.create_index("events_unsealed", "events", ["seq", "recorded_time", "event_id"], unique=False)
+    op.create_table(
+        "experiment_tags",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("experiment_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "experiment_id", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "experiments",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("experiment_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("folder", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("lifecycle", sa.String(length=400), server_default="active", nullable=False),
+        sa.Column("artifact_location", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("updated", sa.BigInteger(), nullable=False),
+        sa.Column("deleted", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "experiment_id"),
+        sa.UniqueConstraint("project", "name", name="experiments_name"),
+    )
+    op.create_index("experiments_folder", "experiments", ["project", "folder", "name"], unique=False)
+    op.create_index("experiments_newest", "experiments", ["project", "lifecycle", "created", "experiment_id"], unique=False)
     op.create_table(
         "firings",
         sa.Column("project", sa.String(length=200), nullable=False),
@@ -207,16 +247,16 @@ def upgrade() -> None:
         "latest_metrics",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("run_id", sa.String(length=200), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
         sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("step", sa.BigInteger(), nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
         sa.Column("value", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("project", "run_id", "name"),
         sqlite_with_rowid=False,
     )
-    op.create_index("latest_metrics_experiment", "latest_metrics", ["project", "experiment", "name", "value"], unique=False)
-    op.create_index("latest_metrics_value", "latest_metrics", ["project", "name", "value"], unique=False)
+    op.create_index("latest_metrics_value", "latest_metrics", ["project", "experiment", "name", "value", "created", "run_id"], unique=False)
     op.create_table(
         "log_lines",
         sa.Column("project", sa.String(length=200), nullable=False),
@@ -229,46 +269,154 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "run_id", "number"),
     )
     op.create_table(
+        "logged_model_metrics",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("dataset_name", sa.String(length=500), nullable=False),
+        sa.Column("dataset_digest", sa.String(length=200), nullable=False),
+        sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("time", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "model_id", "name", "run_id", "dataset_name", "dataset_digest", "step", "time"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "logged_model_metrics_value", "logged_model_metrics", ["project", "experiment", "name", "value", "model_id"], unique=False
+    )
+    op.create_table(
+        "logged_model_params",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("head", sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model_id", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("logged_model_params_value", "logged_model_params", ["project", "experiment", "name", "head", "model_id"], unique=False)
+    op.create_table(
+        "logged_model_tags",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("head", sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model_id", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("logged_model_tags_value", "logged_model_tags", ["project", "experiment", "name", "head", "model_id"], unique=False)
+    op.create_table(
+        "logged_models",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model_id", sa.String(length=200), nullable=False),
+        sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("run_id", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("status_message", sa.Text(), nullable=False),
+        sa.Column("model_type", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("lifecycle", sa.String(length=400), server_default="active", nullable=False),
+        sa.Column("artifact_location", sa.Text(), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("updated", sa.BigInteger(), nullable=False),
+        sa.Column("deleted", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "model_id"),
+    )
+    op.create_index("logged_models_created", "logged_models", ["project", "experiment", "lifecycle", "created", "model_id"], unique=False)
+    op.create_index("logged_models_run", "logged_models", ["project", "run_id"], unique=False)
+    op.create_table(
         "metrics",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("run_id", sa.String(length=200), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
         sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("time", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("value", sa.Double(), nullable=True),
-        sa.PrimaryKeyConstraint("project", "run_id", "name", "step", "time"),
+        sa.Column("value", sa.Double(), nullable=False),
+        sa.Column("nan", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("project", "run_id", "name", "step", "time", "value", "nan"),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "model_numbers",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model"),
+    )
+    op.create_table(
+        "model_tags",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("head", sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("model_tags_value", "model_tags", ["project", "name", "head"], unique=False)
     op.create_table(
         "model_versions",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("model", sa.String(length=200), nullable=False),
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("state", sa.String(length=400), nullable=False),
-        sa.Column("bundle_digest", sa.String(length=64), nullable=False),
-        sa.Column("run_id", sa.String(length=400), nullable=False),
+        sa.Column("stage", sa.String(length=400), server_default="None", nullable=False),
+        sa.Column("bundle_digest", sa.String(length=64), nullable=True),
+        sa.Column("run_id", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("model_id", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("run_link", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("status", sa.String(length=400), server_default="READY", nullable=False),
+        sa.Column("status_message", sa.Text(), nullable=False),
         sa.Column("metrics", sa.Text(), nullable=False),
         sa.Column("gates", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("card", sa.Text(), nullable=False),
+        sa.Column("pinned", sa.Boolean(), nullable=False),
+        sa.Column("downloads", sa.BigInteger(), nullable=False),
         sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("review_due", sa.BigInteger(), nullable=True),
         sa.Column("event_time", sa.BigInteger(), nullable=False),
         sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.Column("updated", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "model", "number"),
         sa.UniqueConstraint("project", "model", "bundle_digest", "run_id", name="model_versions_bundle"),
     )
+    op.create_index("model_versions_newest", "model_versions", ["project", "recorded_time", "model", "number"], unique=False)
     op.create_index("model_versions_run", "model_versions", ["project", "run_id"], unique=False)
+    op.create_table(
+        "models",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("card", sa.Text(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("updated", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model"),
+    )
+    op.create_index("models_updated", "models", ["project", "updated", "model"], unique=False)
     op.create_table(
         "params",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("run_id", sa.String(length=200), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
         sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("head", sa.String(length=200), nullable=False),
         sa.PrimaryKeyConstraint("project", "run_id", "name"),
         sqlite_with_rowid=False,
     )
-    op.create_index("params_value", "params", ["project", "name", "value"], unique=False)
+    op.create_index("params_value", "params", ["project", "experiment", "name", "head", "created", "run_id"], unique=False)
     op.create_table(
         "releases",
         sa.Column("project", sa.String(length=200), nullable=False),
@@ -294,6 +442,40 @@ def upgrade() -> None:
     op.create_index("releases_endpoint", "releases", ["project", "environment", "endpoint", "started"], unique=False)
     op.create_index("releases_state", "releases", ["state"], unique=False)
     op.create_table(
+        "retention_rules",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("rule_id", sa.String(length=200), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "rule_id"),
+    )
+    op.create_table(
+        "run_inputs",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=500), nullable=False),
+        sa.Column("digest", sa.String(length=200), nullable=False),
+        sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("context", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "run_id", "name", "digest"),
+    )
+    op.create_index("run_inputs_digest", "run_inputs", ["project", "experiment", "digest", "created", "run_id"], unique=False)
+    op.create_index("run_inputs_name", "run_inputs", ["project", "experiment", "name", "created", "run_id"], unique=False)
+    op.create_table(
+        "run_models",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=200), nullable=False),
+        sa.Column("role", sa.String(length=200), nullable=False),
+        sa.Column("model_id", sa.String(length=200), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "run_id", "role", "model_id"),
+    )
+    op.create_index("run_models_model", "run_models", ["project", "model_id"], unique=False)
+    op.create_table(
         "runs",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("run_id", sa.String(length=200), nullable=False),
@@ -301,6 +483,9 @@ def upgrade() -> None:
         sa.Column("experiment", sa.String(length=400), nullable=False),
         sa.Column("pipeline", sa.String(length=400), nullable=False),
         sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("name", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("user_name", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("lifecycle", sa.String(length=400), server_default="active", nullable=False),
         sa.Column("params", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("actor", sa.String(length=400), nullable=False),
@@ -312,15 +497,33 @@ def upgrade() -> None:
         sa.Column("parent_run", sa.String(length=400), nullable=True),
         sa.Column("event_time", sa.BigInteger(), nullable=False),
         sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("started", sa.BigInteger(), nullable=True),
         sa.Column("ended", sa.BigInteger(), nullable=True),
+        sa.Column("deleted", sa.BigInteger(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("project", "run_id"),
     )
-    op.create_index("runs_experiment", "runs", ["project", "experiment", "recorded_time"], unique=False)
+    op.create_index("runs_created", "runs", ["project", "experiment", "lifecycle", "created", "run_id"], unique=False)
+    op.create_index("runs_ended", "runs", ["project", "experiment", "lifecycle", "ended", "created", "run_id"], unique=False)
+    op.create_index("runs_name", "runs", ["project", "experiment", "lifecycle", "name", "created", "run_id"], unique=False)
     op.create_index("runs_newest", "runs", ["project", "recorded_time", "run_id"], unique=False)
+    op.create_index("runs_parent", "runs", ["project", "parent_run"], unique=False)
     op.create_index("runs_pipeline", "runs", ["project", "pipeline", "recorded_time"], unique=False)
     op.create_index("runs_state", "runs", ["project", "state", "recorded_time"], unique=False)
+    op.create_index("runs_status", "runs", ["project", "experiment", "lifecycle", "state", "created", "run_id"], unique=False)
+    op.create_table(
+        "saved_views",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("view_id", sa.String(length=200), nullable=False),
+        sa.Column("page", sa.String(length=400), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("query", sa.Text(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "view_id"),
+    )
+    op.create_index("saved_views_page", "saved_views", ["project", "page", "name"], unique=False)
     op.create_table(
         "snapshots",
         sa.Column("project", sa.String(length=200), nullable=False),
@@ -370,13 +573,15 @@ def upgrade() -> None:
         "tags",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("run_id", sa.String(length=200), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
         sa.Column("experiment", sa.String(length=400), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("head", sa.String(length=200), nullable=False),
         sa.PrimaryKeyConstraint("project", "run_id", "name"),
         sqlite_with_rowid=False,
     )
-    op.create_index("tags_value", "tags", ["project", "name", "value"], unique=False)
+    op.create_index("tags_value", "tags", ["project", "experiment", "name", "head", "created", "run_id"], unique=False)
     op.create_table(
         "tokens",
         sa.Column("token_id", sa.String(length=200), nullable=False),
@@ -388,6 +593,19 @@ def upgrade() -> None:
     )
     op.create_index("tokens_actor", "tokens", ["actor_id"], unique=False)
     op.create_table(
+        "tracked_datasets",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("experiment", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=500), nullable=False),
+        sa.Column("digest", sa.String(length=200), nullable=False),
+        sa.Column("source_type", sa.String(length=400), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("schema", sa.Text(), nullable=True),
+        sa.Column("profile", sa.Text(), nullable=True),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "experiment", "name", "digest"),
+    )
+    op.create_table(
         "triggers",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("environment", sa.String(length=200), nullable=False),
@@ -398,6 +616,29 @@ def upgrade() -> None:
         sa.Column("facts", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("project", "environment", "name"),
     )
+    op.create_table(
+        "uploads",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("upload_id", sa.String(length=200), nullable=False),
+        sa.Column("run_id", sa.String(length=400), nullable=False),
+        sa.Column("path", sa.String(length=1000), nullable=False),
+        sa.Column("parts", sa.Text(), nullable=False),
+        sa.Column("recorded_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "upload_id"),
+    )
+    op.create_index("uploads_age", "uploads", ["recorded_time"], unique=False)
+    op.create_table(
+        "version_tags",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("head", sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model", "number", "name"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("version_tags_value", "version_tags", ["project", "name", "head"], unique=False)
     op.create_table(
         "versions",
         sa.Column("project", sa.String(length=200), nullable=False),
@@ -411,6 +652,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "digest"),
     )
     op.create_index("versions_kind_name", "versions", ["project", "kind", "name", "number"], unique=False)
+    op.create_table(
+        "webhooks",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("webhook_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("events", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=True),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("actor", sa.String(length=400), nullable=False),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("updated", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "webhook_id"),
+    )
+    op.create_index("webhooks_newest", "webhooks", ["project", "created", "webhook_id"], unique=False)
     op.create_table(
         "windows",
         sa.Column("project", sa.String(length=200), nullable=False),
