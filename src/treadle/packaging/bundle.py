@@ -43,8 +43,6 @@ PROFILE = "reference.profile"
 MODEL = {"lightgbm": "model.txt", "sklearn": "model.skops"}
 #: Proof rows that travel in the bundle; the export is proven on all that were given.
 KEPT_PROOF_ROWS = 200
-#: Decimals of what is recorded about scores. Linear algebra may differ in the last bits from process to process, and the digest must not.
-PROOF_DIGITS = 12
 
 
 def seal(  # noqa: PLR0913  (a manifest has that many facts; all but the model are by name)
@@ -87,7 +85,7 @@ def seal(  # noqa: PLR0913  (a manifest has that many facts; all but the model a
             remedy="Encode at least one row with online.encoding.encode_frame(fitted.signature, frame).",
         )
     native = flavors.load(fitted.flavor, fitted.content, trust=trust)
-    said = np.round(native.predict(proof), PROOF_DIGITS)
+    said = native.predict(proof)
     if not np.isfinite(said).all():
         raise TreadleError(
             f"The model says {said[~np.isfinite(said)][0]} about a proof row; a prediction must be a finite number.",
@@ -95,7 +93,6 @@ def seal(  # noqa: PLR0913  (a manifest has that many facts; all but the model a
         )
     contents = {MODEL[fitted.flavor]: fitted.content}
     exported, difference = export.export(fitted, native, proof)
-    difference = None if difference is None else round(difference, PROOF_DIGITS)
     if exported is not None:
         contents[ONNX] = exported
     kept = proof[:KEPT_PROOF_ROWS]

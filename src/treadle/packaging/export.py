@@ -83,9 +83,18 @@ def _from_sklearn(estimator: Any, inputs: int) -> bytes:
                 options=options and {id(estimator): options},
                 target_opset=17,
             )
+            _in_order(model)
             content = model.SerializeToString(deterministic=True)
             OnnxPredictor(content)  # some conversions succeed and cannot be loaded
             return content
         except Exception as error:  # noqa: BLE001  (the converter and ONNX Runtime raise of many kinds; each means: served natively)
             problem = error
     raise TreadleError(f"No ONNX export: {problem}", remedy="It is served natively.", code="not_implemented") from problem
+
+
+def _in_order(model: Any) -> None:
+    """Put the operator sets that a model imports into the order of their names: skl2onnx writes them in the order of a Python set, which
+    the process's hash seed decides, and a bundle's digest must not depend on that."""
+    wanted = sorted((imported.domain, imported.version) for imported in model.opset_import)
+    for imported, (domain, version) in zip(model.opset_import, wanted, strict=True):
+        imported.domain, imported.version = domain, version
