@@ -25,7 +25,7 @@ from treadle.ledger.sealer import seal
 from treadle.operations import data, ledger, monitoring, operations, pipelines, registry, releases
 from treadle.operations import workshop as whole
 from treadle.records.calls import Role
-from treadle.records.definitions import Column, Dataset, Endpoint, Entry, Environment, Pipeline, Project
+from treadle.records.definitions import Column, Dataset, Endpoint, Entry, Environment, Parameter, Pipeline, Project
 from treadle.records.digests import canonical, digest, digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Metric, Reason
@@ -39,7 +39,13 @@ BLANK = {"recorded_time", "token", "hash", "head_hash", "payload_digest", "unsea
 DEFINITIONS = Project(
     name=P,
     datasets=(Dataset(name="flights", time="at", key=("id",), columns=(Column(name="at", dtype="datetime"),)),),
-    pipelines=(Pipeline(name="train", entry=Entry(path="loop:train", code="c0de")),),
+    pipelines=(
+        Pipeline(
+            name="train",
+            entry=Entry(path="loop:train", code="c0de"),
+            parameters=(Parameter(name="seed", annotation="int", default=7), Parameter(name="until", annotation="datetime.datetime | None")),
+        ),
+    ),
     endpoints=(Endpoint(name="delay", model="delay"),),
     environments=(Environment(name="dev", four_eyes=False),),
     code="c0de",
@@ -119,6 +125,10 @@ SCRIPT: list[Any] = [
     ledger.GetEvent(project=P, event_id="none"),
     pipelines.SubmitRun(project=P, pipeline="train", run_id="run_2"),
     pipelines.SubmitRun(project=P, pipeline="none", run_id="run_3"),
+    pipelines.SubmitRun(project=P, pipeline="train", run_id="run_4", params={"until": "2013-03-31", "seed": "abc"}),
+    pipelines.SubmitRun(project=P, pipeline="train", run_id="run_4", params={"sead": 7}),
+    pipelines.SubmitRun(project=P, pipeline="train", run_id="run_4", params={"until": 2013}),
+    ledger.GetRun(project=P, run_id="run_4"),
     pipelines.CancelRun(project=P, run_id="run_2"),
     pipelines.CancelRun(project=P, run_id="none"),
     pipelines.ResumeRun(project=P, run_id="run_2"),
@@ -285,6 +295,22 @@ def test_the_script_sees_answers_and_errors(outcomes: list[tuple[Any, Any, Any]]
     assert set(operations()) - answered <= {data.GetDatasetProfile, whole.WhyPrediction}
     assert "internal" not in failed
     assert {"not_found", "conflict", "bad_request"} <= set(failed)
+
+
+def test_a_run_with_wrong_parameters_is_refused_and_nothing_of_it_is_recorded(outcomes: list[tuple[Any, Any, Any]]) -> None:
+    told = [there["refused"] for request, _, there in outcomes if getattr(request, "run_id", "") == "run_4"]
+    submitted = [e for e in told if e["code"] == "bad_request"]
+    assert [e["code"] for e in told] == ["bad_request"] * len(submitted) + ["not_found"] * (len(told) - len(submitted))
+    assert [e["what"] for e in submitted[::2]] == [  # every write is sent twice
+        "Parameter 'seed' of pipeline train takes int, and was given \"abc\".",
+        "Pipeline train has no parameter 'sead'.",
+        "Parameter 'until' of pipeline train takes datetime | None, and was given 2013.",
+    ]
+    assert submitted[0]["details"] == {"parameter": "seed", "expected": "int", "given": '"abc"'}
+    assert submitted[0]["remedy"] == "Give it as int: treadle run train --seed 7"
+    for request, here, _ in outcomes:
+        if isinstance(request, (ledger.ListRuns, ledger.ListEvents)) and isinstance(here, dict):
+            assert "run_4" not in msgspec.json.encode(here).decode()
 
 
 def test_what_is_digested_is_the_same_on_both_sides() -> None:

@@ -92,6 +92,30 @@ def test_a_failing_run_ends_in_one_and_can_be_resumed(treadle: Terminal) -> None
     assert "finished" in treadle("resume", run_id)
 
 
+def test_a_run_with_wrong_parameters_ends_in_two_and_leaves_nothing(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    before = treadle.json("events")
+    treadle("run", "hello", "--rows", "abc", code=2)
+    assert "Parameter 'rows' of pipeline hello takes int, and was given \"abc\"." in treadle.err
+    assert "To do: Give it as int: treadle run hello --rows 7" in treadle.err
+    treadle("run", "hello", "--row", "5", code=2)
+    assert "no parameter 'row'" in treadle.err
+    assert "rows (int). Was rows meant?" in treadle.err
+    treadle("api", "submit-run", "--pipeline", "hello", "--run-id", "run_x", "--params", '{"rows": 1.5}', code=2)
+    assert "takes int, and was given 1.5" in treadle.err
+    assert treadle.json("runs")["items"] == []
+    assert treadle.json("events") == before
+    code = "import treadle as tr\n\n\n@tr.pipeline\ndef named(name: str):\n    pass\n"
+    Path("loop.py").write_text(code)
+    treadle("apply", "--yes")
+    treadle("run", "named", code=2)
+    assert "needs parameter 'name' (str)" in treadle.err
+    treadle("run", "named", "--name", "7", code=2)
+    assert "Quote it as text: --name '\"7\"'" in treadle.err
+    treadle("run", "named", "--name", '"7"')
+
+
 def test_definitions_that_cannot_be_read(treadle: Terminal) -> None:
     treadle("plan", code=2)
     assert "treadle init" in treadle.err

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 from collections import Counter
+from enum import StrEnum
 from typing import Any
 
 import polars as pl
@@ -19,6 +20,10 @@ from treadle.store.queries import events
 
 CALLS: Counter[str] = Counter()
 SWITCH: dict[str, Any] = {}
+
+
+class Size(StrEnum):
+    small = "small"
 
 
 @pytest.fixture(autouse=True)
@@ -252,8 +257,17 @@ def test_steps_see_their_run(engine: Any) -> None:
     }
 
 
+@tp.pipeline
+def sized(size: Size) -> None:
+    pass
+
+
 def test_a_parameter_that_does_not_fit(engine: Any) -> None:
-    assert "Parameter count: 'many' does not fit int" in engine.run(plain, count="many").error
+    with pytest.raises(TreadleError, match="'count' of pipeline plain takes int, and was given \"many\""):
+        engine.run(plain, count="many")
+    assert engine.worker().run_due() == 0  # nothing was queued
+    # What only the project's code knows is checked when it runs.
+    assert "Parameter size: 'huge' does not fit Size" in engine.run(sized, size="huge").error
 
 
 def test_submit_is_checked_and_repeatable(engine: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 import treadle.pipelines as tp
 from treadle.pipelines import cache, code, context, faults, lease, parameters
 from treadle.pipelines.handle import Handle
-from treadle.records.definitions import Column
+from treadle.records.definitions import Column, Entry, Parameter, Pipeline
 from treadle.records.errors import TreadleError
 
 
@@ -65,6 +65,67 @@ def test_parameters() -> None:
     assert converted == {"until": dt.datetime(2013, 3, 31, 10, tzinfo=dt.UTC), "days": 3, "names": ("x",)}
     with pytest.raises(TreadleError, match="Parameter until: 'soon' does not fit datetime"):
         parameters.convert(example.function, {"until": "soon"})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "fits", "not_fits"),
+    [
+        ("int", [7, "7", 7.0], ["abc", 7.5, True, None, [7]]),
+        ("float", [0.5, 1, "0.5"], ["half", True]),
+        ("bool", [True, "true"], ["maybe", 7]),
+        ("str", ["", "7"], [7, None, {}]),
+        ("datetime.datetime", ["2013-03-31", "2013-03-31T12:00:00Z"], ["soon", 2013, None]),
+        ("'dt.datetime'", ["2013-03-31"], ["soon"]),
+        ("datetime.datetime | None", ["2013-03-31", None], ["soon", 2013]),
+        ("datetime.date", ["2013-03-31"], ["2013-03"]),
+        ("Optional[int]", [None, 7], ["abc"]),
+        ("list[str]", [[], ["a"]], ["a", [7]]),
+        ("tuple[int, ...]", [[1, 2]], [["a"]]),
+        ("dict[str, float]", [{"a": 1}], [{"a": "b"}, []]),
+        ("Literal['fast', 'slow']", ["fast"], ["quick"]),
+        ("loop.Kind", [7, "a", None], []),  # only the project's code knows
+        ("list[loop.Kind]", [[7, "a"]], [7]),
+        ("loop.Kind | None", [7], []),
+        ("their.list", [7], []),
+        ("", [7, "a"], []),
+        ("int |", ["a"], []),
+        ("(" * 5000, ["a"], []),
+    ],
+)
+def test_a_value_is_checked_against_the_annotation_without_the_projects_code(annotation: str, fits: list[Any], not_fits: list[Any]) -> None:
+    made = Pipeline(name="p", entry=Entry(path="loop:p"), parameters=(Parameter(name="x_y", annotation=annotation, required=True),))
+    for value in fits:
+        assert parameters.check(made, {"x_y": value}) == {"x_y": value}
+    for value in not_fits:
+        with pytest.raises(TreadleError, match="Parameter 'x_y' of pipeline p takes ") as told:
+            parameters.check(made, {"x_y": value})
+        assert told.value.code == "bad_request"
+        assert "--x-y " in told.value.remedy
+
+
+def test_a_wrong_parameter_says_what_is_expected_and_what_was_given() -> None:
+    made = example.definition
+    cases = [
+        (
+            {"until": "2013-03-31", "days": "abc"},
+            "Parameter 'days' of pipeline example takes int, and was given \"abc\".",
+            "Give it as int: treadle run example --days 7",
+        ),
+        (
+            {},
+            "Pipeline example needs parameter 'until' (datetime).",
+            "Give it: treadle run example --until 2013-03-31T00:00:00Z",
+        ),
+        (
+            {"until": "2013-03-31", "day": 3},
+            "Pipeline example has no parameter 'day'.",
+            "It has: until (datetime), days (int), names (tuple[str, ...]). Was days meant?",
+        ),
+    ]
+    for given, what, remedy in cases:
+        with pytest.raises(TreadleError) as told:
+            parameters.check(made, given)
+        assert (told.value.what, told.value.remedy) == (what, remedy)
 
 
 def test_arguments_are_described() -> None:
