@@ -181,7 +181,7 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
         if dt.datetime in choices and isinstance(value, str):
             return utc(dt.datetime.fromisoformat(value))
         if isinstance(value, int | float) and dt.datetime in choices and not (int in choices or float in choices):
-            raise ValueError("a time is written as text")  # noqa: TRY301  (msgspec would read seconds since 1970)
+            raise ValueError("a time is written as text")  # msgspec would read seconds since 1970
         return msgspec.convert(value, hint, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
         raise TreadleError(

@@ -43,7 +43,10 @@ DEFINITIONS = Project(
         Pipeline(
             name="train",
             entry=Entry(path="loop:train", code="c0de"),
-            parameters=(Parameter(name="seed", annotation="int", default=7), Parameter(name="until", annotation="datetime.datetime | None")),
+            parameters=(
+                Parameter(name="seed", annotation="int", default=7),
+                Parameter(name="until", annotation="datetime.datetime | None"),
+            ),
         ),
     ),
     endpoints=(Endpoint(name="delay", model="delay"),),
