@@ -1,8 +1,8 @@
 """The database: SQLite by default, PostgreSQL by URL; one way to read and one way to write.
 
 A write is a function of a connection. On SQLite it is handed to the one writer thread of this process, which gathers what waits
-into one transaction (a savepoint each, so that one failure undoes only itself), and answers after the commit is on disk
-(`synchronous=FULL`): sixteen writers share one fsync. Between processes stands a file lock with a turnstile: SQLite's own busy
+into one transaction (a savepoint for each but the first, so that one failure undoes only itself), and answers after the commit is
+on disk (`synchronous=FULL`): sixteen writers share one fsync. Between processes stands a file lock with a turnstile: SQLite's own busy
 handler sleeps and retries, which starves writers, and a plain lock lets the holder grab it again before anybody wakes. On
 PostgreSQL a write is a serialisable transaction of its own, run again after a serialisation failure or deadlock; so a write
 function must be repeatable: read, decide and write through the connection only. Either way writes behave as if they ran one
@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,10 +29,14 @@ from sqlalchemy.pool import QueuePool
 from treadle.records.errors import TreadleError
 
 T = TypeVar("T")
+#: A write function and where its value goes.
+_Waiting = tuple[Callable[[Connection], Any], Future[Any]]
 
 #: Most write functions in one transaction, and the longest that one may gather, in seconds: bounds what a waiting process waits.
 BATCH = 256
 BATCH_SECONDS = 0.05
+#: Threads in which PostgreSQL writes that were submitted run.
+_SUBMITTED = 8
 _RETRIES = 30
 #: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, and a key that a concurrent write took meanwhile.
 _AGAIN = ("40001", "40P01")
@@ -46,8 +50,9 @@ class Database:
         self._read = engine
         self._write = write_engine
         self._lock = lock
-        self._queue: queue.SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
+        self._pool: ThreadPoolExecutor | None = None
         self._door = threading.Lock()
         self._closed = False
         self._process = os.getpid()
@@ -94,17 +99,30 @@ class Database:
         Its exception undoes it and is raised here. Must not be called from inside a write function.
         """
         if self._lock is None:
+            self._check_open()
             return self._write_postgresql(function)
-        future: Future[T] = Future()
+        return self.submit(function).result()
+
+    def submit(self, function: Callable[[Connection], T]) -> Future[T]:
+        """`write` for a caller whose thread must not wait, such as an event loop: the future is done once the value is on disk.
+
+        It holds what `write` would return or raise, and is set in a thread of the database's: what is added to it with
+        `add_done_callback` must be short. Cancelled before its turn, the function does not run; later it cannot be cancelled.
+        """
         with self._door:
             self._check_open()
+            if self._lock is None:
+                if self._pool is None:
+                    self._pool = ThreadPoolExecutor(_SUBMITTED, thread_name_prefix="treadle-writer")
+                return self._pool.submit(self._write_postgresql, function)
             if self._writer is None:
                 self._writer = threading.Thread(target=self._run_writer, name="treadle-writer", daemon=True)
                 self._writer.start()
             elif threading.current_thread() is self._writer:
                 raise RuntimeError("a write function must use its connection, not start another write")
+            future: Future[T] = Future()
             self._queue.put((function, future))
-        return future.result()
+        return future
 
     @contextlib.contextmanager
     def alone(self, purpose: str) -> Iterator[None]:
@@ -130,8 +148,11 @@ class Database:
                 return
             self._closed = True
             self._queue.put(None)
-        if self._writer is not None and self._process == os.getpid():
-            self._writer.join()
+        if self._process == os.getpid():
+            if self._writer is not None:
+                self._writer.join()
+            if self._pool is not None:
+                self._pool.shutdown()
         self._read.dispose()
         self._write.dispose()
         if self._lock is not None:
@@ -152,7 +173,6 @@ class Database:
     # ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _write_postgresql(self, function: Callable[[Connection], T]) -> T:
-        self._check_open()
         attempt = 0
         while True:
             attempt += 1
@@ -169,47 +189,73 @@ class Database:
 
     def _run_writer(self) -> None:
         assert self._lock is not None
-        open_for_business = True
-        while open_for_business:
-            first = self._queue.get()
-            if first is None:
-                break
-            batch = [first]
+        connection: Connection | None = None
+        while (first := self._queue.get()) is not None:
+            batch = [first] if first[1].set_running_or_notify_cancel() else []
             try:
                 with self._lock.held():
-                    open_for_business = self._commit(batch)
+                    connection = connection or self._write.connect()
+                    try:
+                        answers = self._commit(connection, batch)
+                    except BaseException:
+                        connection.close()
+                        connection = None
+                        raise
             except BaseException as error:  # noqa: BLE001  (whatever happens to the writer is told to every caller that waits)
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(_readable(error))
+            else:
+                for future, answer in answers:
+                    future.set_result(answer)
+        if connection is not None:
+            connection.close()
 
-    def _commit(self, batch: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> bool:
-        """One transaction of what is in `batch` and what else waits; False once the queue has said to stop."""
+    def _commit(self, connection: Connection, batch: list[_Waiting]) -> list[tuple[Future[Any], Any]]:
+        """One transaction of what is in `batch` and what else waits, which is added to it; the answers of those that succeeded."""
         answers: list[tuple[Future[Any], Any]] = []
-        more = True
         deadline = time.monotonic() + BATCH_SECONDS
-        with self._write.connect() as connection, connection.begin():
-            index = 0
-            while index < len(batch):
-                function, future = batch[index]
-                try:
-                    with connection.begin_nested():
-                        answers.append((future, function(connection)))
-                except exc.OperationalError:
-                    raise  # the disk or the database: the whole transaction is lost, and every caller in it is told
-                except Exception as error:  # noqa: BLE001  (the function's own error undoes it alone, and is raised where it was called)
-                    future.set_exception(error)
-                index += 1
-                if index == len(batch) and len(batch) < BATCH and time.monotonic() < deadline:
-                    with contextlib.suppress(queue.Empty):
-                        waiting = self._queue.get_nowait()
-                        if waiting is None:
-                            more = False
-                        else:
-                            batch.append(waiting)
-        for future, answer in answers:
-            future.set_result(answer)
-        return more
+        driver: Any = connection.connection.dbapi_connection
+        transaction = connection.begin()
+        for function, future in self._growing(batch, deadline):
+            # What fails before anything succeeded takes nobody's work with it: it needs no savepoint.
+            if answers:
+                driver.execute("SAVEPOINT one")
+            try:
+                answer = function(connection)
+            except (exc.OperationalError, sqlite3.OperationalError):
+                raise  # the disk or the database: the whole transaction is lost, and every caller in it is told
+            except Exception as error:  # noqa: BLE001  (the function's own error undoes it alone, and is raised where it was called)
+                if answers:
+                    driver.execute("ROLLBACK TO one")
+                    driver.execute("RELEASE one")
+                else:
+                    transaction.rollback()
+                    transaction = connection.begin()
+                future.set_exception(error)
+                continue
+            if not driver.in_transaction:
+                raise sqlite3.OperationalError("a write function met an error that undid the transaction, and went on")
+            if answers:
+                driver.execute("RELEASE one")
+            answers.append((future, answer))
+        transaction.commit()
+        return answers
+
+    def _growing(self, batch: list[_Waiting], deadline: float) -> Iterator[_Waiting]:
+        """What is in `batch`, then what waits in the queue, until nothing waits, it is full, or the deadline is over."""
+        yield from batch
+        while len(batch) < BATCH and time.monotonic() < deadline:
+            try:
+                waiting = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if waiting is None:
+                self._queue.put(None)  # the word to stop: for the loop that reads it next, with nothing behind it
+                return
+            if waiting[1].set_running_or_notify_cancel():
+                batch.append(waiting)
+                yield waiting
 
 
 class _Turnstile:

@@ -7,13 +7,17 @@ import threading
 import traceback
 
 import pytest
-from sqlalchemy import event, text
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event, exc, select, text
 
 from treadle.ledger import Dispatcher, Ledger
 from treadle.operations import ledger as ops
 from treadle.records.calls import SYSTEM
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Metric
+from treadle.store import migrate
+from treadle.store import tables as t
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database, ping
 from treadle.store.queries import home
@@ -44,6 +48,138 @@ def test_a_failed_write_undoes_only_itself(database):
     with database.read() as connection:
         there = {n for n in range(40) if home.get_value(connection, f"n{n}")}
     assert there == {n for n in range(40) if n % 3}
+
+
+def gathered(database, functions, *, behind=True):
+    """What becomes of functions that wait together, so that on SQLite they share a transaction: their values or errors.
+
+    They come `behind` a write that succeeded, or are the first of their transaction.
+    """
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(tx):
+        begun.set()
+        assert go.wait(60)
+        if not behind:
+            raise Refused
+
+    database.submit(hold)
+    assert begun.wait(60)
+    futures = [database.submit(function) for function in functions]
+    go.set()
+    return [future.exception(60) or future.result() for future in futures]
+
+
+class Refused(Exception):
+    """A write function's own error."""
+
+
+def put(name, kind):
+    """A write function that keeps two names, and `kind` says how it ends."""
+
+    def function(tx):
+        home.put_value(tx, f"{name}-1", "x")
+        if kind == "fails":
+            raise Refused(name)
+        if kind == "clashes":
+            tx.execute(t.home.insert(), {"name": f"{name}-1", "value": "again"})
+        if kind == "clashes late":
+            tx.execute(t.home.insert(), [{"name": f"{name}-2", "value": "x"}, {"name": "there", "value": "x"}])
+        home.put_value(tx, f"{name}-2", "x")
+        return name
+
+    return function
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kinds=st.lists(st.sampled_from(["works", "works", "fails", "clashes", "clashes late"]), max_size=9), behind=st.booleans())
+@example(kinds=["fails"] * 3 + ["works"], behind=False)
+@example(kinds=["works", "clashes late", "fails", "works", "fails"], behind=False)
+@example(kinds=["clashes late", "works", "fails", "works"], behind=True)
+def test_failures_at_any_place_undo_only_themselves(database, kinds, behind):
+    def clear(tx):
+        tx.execute(t.home.delete())
+        home.put_value(tx, "there", "x")
+
+    database.write(clear)
+    outcomes = gathered(database, [put(str(n), kind) for n, kind in enumerate(kinds)], behind=behind)
+    for n, (kind, outcome) in enumerate(zip(kinds, outcomes, strict=True)):
+        expected = {"works": str, "fails": Refused}.get(kind, exc.IntegrityError)
+        assert isinstance(outcome, expected), (n, kind, outcome)
+    with database.read() as connection:
+        there = set(connection.execute(select(t.home.c.name)).scalars())
+    assert there == {"there"} | {f"{n}-{half}" for n, kind in enumerate(kinds) if kind == "works" for half in (1, 2)}
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_lost_transaction_is_told_to_everyone_in_it(tmp_path, place):
+    """An error of the database itself, at any place: what was done before it is undone and told so, what comes after is not touched."""
+    with Database.open(f"sqlite:///{tmp_path}/t.db") as database:
+        migrate.ensure(database)
+        functions = [put("0", "works"), put("1", "fails"), put("2", "works")]
+        functions.insert(place, lambda tx: tx.execute(text("SELECT * FROM nowhere")))
+        outcomes = gathered(database, functions)
+        with database.read() as connection:
+            there = set(connection.execute(select(t.home.c.name)).scalars())
+    lost = [n for n in range(place + 1) if not isinstance(outcomes[n], Refused)]
+    assert all("nowhere" in str(outcomes[n]) for n in lost), outcomes
+    assert not any(isinstance(outcome, str) and n < place for n, outcome in enumerate(outcomes))
+    kept = {outcome for outcome in outcomes if isinstance(outcome, str)}
+    assert kept == {name for n, name in ((n + (n >= place), name) for n, name in enumerate("012")) if n > place and name != "1"}
+    assert {name for name in there if name[:1] in "012"} == {f"{name}-{half}" for name in kept for half in (1, 2)}
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_write_that_goes_on_after_the_transaction_was_undone_is_not_acknowledged(tmp_path, place):
+    def heedless(tx):
+        home.put_value(tx, "lost", "x")
+        tx.connection.dbapi_connection.rollback()  # as the database itself does when its disk is full
+        home.put_value(tx, "alone", "x")
+
+    with Database.open(f"sqlite:///{tmp_path}/t.db") as database:
+        migrate.ensure(database)
+        functions = [put(str(n), "works") for n in range(2)]
+        functions.insert(place, heedless)
+        outcomes = gathered(database, functions)
+        assert [isinstance(outcome, TreadleError) for outcome in outcomes] == [n <= place for n in range(3)]
+        assert database.write(put("later", "works")) == "later"
+        with database.read() as connection:
+            assert "lost" not in connection.execute(select(t.home.c.name)).scalars().all()
+
+
+def test_a_submitted_write_is_on_disk_when_it_is_done(database, database_url):
+    future = database.submit(put("a", "works"))
+    assert future.result(60) == "a"
+    with Database.open(database_url) as other, other.read() as connection:
+        assert home.get_value(connection, "a-2") == "x"
+    with pytest.raises(Refused):
+        database.submit(put("b", "fails")).result(60)
+
+
+def test_a_submitted_write_cancelled_in_time_does_not_run(tmp_path):
+    with Database.open(f"sqlite:///{tmp_path}/t.db") as database:
+        migrate.ensure(database)
+        begun, go = threading.Event(), threading.Event()
+
+        def hold(tx):
+            begun.set()
+            assert go.wait(60)
+
+        held = database.submit(hold)
+        assert begun.wait(60)
+        waiting = [database.submit(put(str(n), "works")) for n in range(3)]
+        assert (held.cancel(), waiting[0].cancel(), waiting[2].cancel()) == (False, True, True)
+        go.set()
+        assert waiting[1].result(60) == "1"
+        assert database.write(lambda tx: home.get_value(tx, "0-1")) is None
+
+
+def test_what_was_submitted_before_the_close_is_written(database, database_url):
+    futures = [database.submit(put(str(n), "works")) for n in range(20)]
+    database.close()
+    assert [future.result(0) for future in futures] == [str(n) for n in range(20)]
+    with pytest.raises(TreadleError, check=lambda e: e.code == "unavailable"):
+        database.submit(put("late", "works"))
 
 
 def test_writes_behave_as_if_one_after_the_other(database):
@@ -220,15 +356,14 @@ class Trace:
 
 
 def test_hops_and_statements_of_the_main_paths(database, tmp_path):
-    """At most three statements a write and one a read, at most five own frames from the dispatcher down to the statement.
+    """At most two statements a write and one a read, at most five own frames from the dispatcher down to the statement.
 
     Not counted are the transaction's own (BEGIN, SAVEPOINT, RELEASE) and the frames of `store/db.py` that run it.
     """
     dispatch = Dispatcher(database, [Ledger(database, LocalBlobs(tmp_path / "blobs"))], complete=False)
     metric = Metric(key="loss", value=1.0)
-    dispatch(ops.CreateRun(project="p", run_id="first"), actor=SYSTEM)  # makes the experiment
     expected = [
-        (ops.CreateRun(project="p", run_id="r"), 3),
+        (ops.CreateRun(project="p", run_id="r"), 2),
         (ops.MoveRun(project="p", run_id="r", state="running"), 2),
         (ops.LogMetrics(project="p", run_id="r", metrics=[metric]), 2),
         (ops.ListRuns(project="p"), 1),
