@@ -129,8 +129,9 @@ def test_a_lost_transaction_is_told_to_everyone_in_it(tmp_path, place):
     assert {name for name in there if name[:1] in "012"} == {f"{name}-{half}" for name in kept for half in (1, 2)}
 
 
+@pytest.mark.parametrize("behind", [True, False])
 @pytest.mark.parametrize("place", range(3))
-def test_a_write_that_goes_on_after_the_transaction_was_undone_is_not_acknowledged(tmp_path, place):
+def test_a_write_that_goes_on_after_the_transaction_was_undone_is_not_acknowledged(tmp_path, place, behind):
     def heedless(tx):
         home.put_value(tx, "lost", "x")
         tx.connection.dbapi_connection.rollback()  # as the database itself does when its disk is full
@@ -140,7 +141,7 @@ def test_a_write_that_goes_on_after_the_transaction_was_undone_is_not_acknowledg
         migrate.ensure(database)
         functions = [put(str(n), "works") for n in range(2)]
         functions.insert(place, heedless)
-        outcomes = gathered(database, functions)
+        outcomes = gathered(database, functions, behind=behind)
         assert [isinstance(outcome, TreadleError) for outcome in outcomes] == [n <= place for n in range(3)]
         assert database.write(put("later", "works")) == "later"
         with database.read() as connection:
