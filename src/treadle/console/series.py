@@ -15,6 +15,9 @@ from treadle.operations.workshop import Overview
 
 #: Blocks that a mean is taken over.
 BLOCKS = 7
+#: What the first version would have given, had nobody retrained: the metric drawn → its name in a judged month. The AUC is that of days, as
+#: the champion's line is; all rows of a month ranked together give a higher one.
+_NEVER = {"roc_auc": "roc_auc_by_day", "brier": "brier"}
 #: 97.5 % quantiles of Student's t by degrees of freedom.
 _T = {3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447}
 METRICS = {"roc_auc": "ROC AUC", "brier": "Brier", "calibration": "Calibration"}
@@ -38,13 +41,17 @@ def series(overview: Overview) -> dict[str, Any] | None:
         "predictions": [b.get("predictions", 0) for b in blocks],
         "outcomes": [b.get("outcomes", 0) for b in blocks],
         "champion": [b.get("champion") for b in blocks],
-        "series": {name: _smooth(blocks, times, name, step) for name in _DRAWN if any(name in b for b in blocks)},
+        "series": {
+            **{name: _smooth(blocks, times, name, step) for name in _DRAWN if any(name in b for b in blocks)},
+            **_never(overview.judged, blocks),
+        },
         "marks": [_mark(m) for m in overview.marks],
     }
 
 
 def months(overview: Overview) -> list[dict[str, Any]]:
-    """The same by month of the block, newest first: counts, outcome-weighted metrics and who served."""
+    """The same by month of the block, newest first: counts, outcome-weighted metrics and who served. A month that a judge told of has the
+    judge's rows and metrics; the share of labels is the windows'."""
     found = []
     judged = {m["month"]: m for m in overview.judged}
     for month, group in itertools.groupby(sorted(overview.quality, key=lambda b: b["start"]), key=lambda b: f"{b['start']:%Y-%m}"):
@@ -58,9 +65,22 @@ def months(overview: Overview) -> list[dict[str, Any]]:
         for name in _DRAWN:
             row[name] = _mean([(b[name], b.get("outcomes", 0)) for b in blocks if b.get(name) is not None])
         told = judged.get(month, {})
+        row["labels_in"] = row["outcomes"] / row["predictions"] if row["predictions"] else None
+        row["predictions"] = told.get("rows", row["predictions"])
         row |= {name: told[name] for name in _DRAWN if name in told}
         found.append(row)
     return found[::-1]
+
+
+def _never(judged: Sequence[Mapping[str, Any]], blocks: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float | None]]]:
+    """`never_roc_auc` and `never_brier`: each block has its month's value; nothing where no judge has told of it."""
+    told: dict[str, Mapping[str, Any]] = {m["month"]: m.get("policies", {}).get("never", {}) for m in judged}
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for metric, name in _NEVER.items():
+        line = [_short(told.get(f"{b['start']:%Y-%m}", {}).get(name)) for b in blocks]
+        if any(value is not None for value in line):
+            found[f"never_{metric}"] = {"day": [], "line": line, "low": [], "high": []}
+    return found
 
 
 def _smooth(blocks: Sequence[Mapping[str, Any]], times: list[int], name: str, step: float) -> dict[str, list[float | None]]:

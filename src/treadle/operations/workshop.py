@@ -69,7 +69,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     quality: list[dict[str, Any]]  # one per block: start, roc_auc, brier, mean_predicted, mean_observed, predictions, champion
     marks: list[dict[str, Any]]  # releases, alarms, retrainings, canaries on the same axis: kind, start, end, text
     events: list[Event]
-    judged: list[dict[str, Any]] = []  # months as judged from outside after a replay, where one was: month, rows, metrics
+    judged: list[dict[str, Any]] = []  # months as judged from outside after a replay: month, rows, metrics, policies
 
 
 class ProjectSummary(Struct, frozen=True, kw_only=True):

@@ -177,7 +177,9 @@ def _first_model(shop: Workshop, loop: Loop, history: History, loaded: LoadedPro
 def _tell(shop: Workshop, loop: Loop, summary: dict[str, Any]) -> None:
     """Put the judgement into the ledger, where the console finds it: one set of numbers everywhere."""
     kept = ("month", "rows", "roc_auc", "brier", "mean_predicted", "mean_observed")
-    told = {"months": [{name: month[name] for name in kept} for month in summary["months"]], "policies": summary["policies"]}
+    by_policy = summary.pop("policy_months")
+    listed = [{**{name: month[name] for name in kept}, "policies": by_policy[month["month"]]} for month in summary["months"]]
+    told = {"months": listed, "policies": summary["policies"]}
     call = Call(actor=SYSTEM, event_time=shop.clock.now())
     where = {"project": PROJECT, "environment": "prod"}
     shop.database.write(lambda tx: append(tx, call, type=JUDGED, subject=f"endpoint/{ENDPOINT}", payload=told, **where))
@@ -230,6 +232,7 @@ def summarise(shop: Workshop, build: Path, *, until: dt.datetime) -> dict[str, A
             "monthly": verify.mean_of(verify.months(scored, "monthly"), trainings),
             "declared": verify.mean_of(served, len(retrained)),
         },
+        "policy_months": verify.policy_months(scored, {"never": "never", "monthly": "monthly", "declared": "output"}),
         "releases": [
             {
                 "model_version": r.to_version,

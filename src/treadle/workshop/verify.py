@@ -72,6 +72,26 @@ def months(rows: pl.DataFrame, score: str = "output") -> list[dict[str, Any]]:
     return told
 
 
+def policy_months(rows: pl.DataFrame, scores: Mapping[str, str]) -> dict[str, dict[str, dict[str, float]]]:
+    """month → policy → what `months` tells of its scores, and `roc_auc_by_day`: the mean of its days' AUC (UTC), weighted by outcomes, which
+    is what a chart of days can be compared with. `scores` names each policy's column."""
+    told: dict[str, dict[str, dict[str, float]]] = {}
+    for policy, column in scores.items():
+        for month in months(rows, column):
+            kept = {name: month[name] for name in ("roc_auc", "brier", "mean_predicted", "mean_observed")}
+            told.setdefault(month["month"], {})[policy] = kept
+    known = rows.filter(pl.col("truth").is_not_null()).with_columns(day=pl.col("event_time").dt.date())
+    daily: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    for (month, _day), part in sorted(known.group_by("month", "day")):
+        truth = part["truth"].to_numpy()
+        if 0 < truth.sum() < len(truth):  # else nothing can be ranked
+            for policy, column in scores.items():
+                daily.setdefault((month, policy), []).append((roc_auc(truth, part[column].to_numpy()), len(truth)))
+    for (month, policy), days in daily.items():
+        told[month][policy]["roc_auc_by_day"] = sum(auc * n for auc, n in days) / sum(n for _, n in days)
+    return told
+
+
 def mean_of(told: Iterable[Mapping[str, Any]], retrainings: int) -> dict[str, Any]:
     """Means over months, each month counting the same."""
     listed = list(told)

@@ -11,8 +11,14 @@
 
   // ── the chart ──────────────────────────────────────────────────────────────────────────────────────────────────
   const DRAWN = {
-    roc_auc: [{ key: "roc_auc", name: "champion", ink: "--green", soft: "--green-soft" }],
-    brier: [{ key: "brier", name: "champion", ink: "--green", soft: "--green-soft" }],
+    roc_auc: [
+      { key: "roc_auc", name: "champion", ink: "--green", soft: "--green-soft" },
+      { key: "never_roc_auc", name: "never retrained", ink: "--grey", soft: null, dash: [6, 4], monthly: true },
+    ],
+    brier: [
+      { key: "brier", name: "champion", ink: "--green", soft: "--green-soft" },
+      { key: "never_brier", name: "never retrained", ink: "--grey", soft: null, dash: [6, 4], monthly: true },
+    ],
     calibration: [
       { key: "mean_predicted", name: "predicted", ink: "--green", soft: null },
       { key: "mean_observed", name: "observed", ink: "--muted", soft: null, dash: [6, 4] },
@@ -28,12 +34,14 @@
   let plot = null, drawn = "", told = null, seen = "", zoomed = null;
 
   const metric = () => (DRAWN[address.searchParams.get("metric")] ? address.searchParams.get("metric") : "roc_auc");
+  // Only what there are numbers of: the baseline comes when a replay has been judged.
+  const lines = (name) => DRAWN[name].filter((one) => !one.monthly || told.series[one.key]);
   const number = (v) => (v === null || v === undefined ? "—" : Math.abs(v) < 100 ? v.toFixed(3) : Math.round(v).toLocaleString("en"));
   const day = (t) => new Date(t * 1000).toISOString().slice(0, 10);
 
   function columns(name) {
     const rows = [told.t];
-    for (const line of DRAWN[name]) {
+    for (const line of lines(name)) {
       const s = told.series[line.key] || { day: [], line: [], low: [], high: [] };
       const nothing = told.t.map(() => null);
       const get = (k) => (s[k].length ? s[k] : nothing);
@@ -59,7 +67,7 @@
     for (const button of document.querySelectorAll("[data-metric]")) button.setAttribute("aria-pressed", String(button.dataset.metric === name));
     const note = $("#chart-note");
     if (note) note.textContent = NOTES[name];
-    if (plot && drawn === name) {
+    if (plot && drawn === name && plot.series.length === 1 + 4 * lines(name).length) {
       plot.setData(columns(name), false);
       scale();
       return;
@@ -79,7 +87,7 @@
   function make(host, name) {
     const ink = colour("--ink"), muted = colour("--muted"), line = colour("--line");
     const series = [{}], bands = [];
-    for (const one of DRAWN[name]) {
+    for (const one of lines(name)) {
       const at = series.length, stroke = colour(one.ink);
       series.push({ stroke, width: 0, paths: () => null, points: { show: true, size: 3.5, fill: stroke + "66", stroke: "transparent", width: 0 } });
       series.push({ stroke, width: 2, dash: one.dash, spanGaps: false, points: { show: false } });
@@ -164,7 +172,7 @@
     if (innerWidth < 760) return;
     // Each line is named at its end, in its own colour.
     const labels = [];
-    DRAWN[drawn].forEach((one, i) => {
+    lines(drawn).forEach((one, i) => {
       const values = u.data[i * 4 + 2];
       let last = values.length - 1;
       while (last >= 0 && values[last] === null) last--;
@@ -191,22 +199,23 @@
     const { left, idx } = u.cursor;
     if (idx === null || idx === undefined || left < 0) { box.hidden = true; return; }
     const t = u.posToVal(left, "x"), near = (u.scales.x.max - u.scales.x.min) * 0.006;
-    const lines = [];
+    const rows = [];
     const strong = document.createElement("b");
     strong.textContent = day(told.t[idx]) + (told.champion[idx] === null ? "" : ` · version ${told.champion[idx]}`);
-    lines.push(strong);
-    for (const one of DRAWN[drawn]) {
+    rows.push(strong);
+    for (const one of lines(drawn)) {
       const s = told.series[one.key];
       if (!s) continue;
+      if (one.monthly) { rows.push(row(`${one.name} ${number(s.line[idx])} in that month`)); continue; }
       const sure = s.low[idx] === null || !one.soft ? "" : ` (${number(s.low[idx])} to ${number(s.high[idx])})`;
-      lines.push(row(`${DRAWN[drawn].length > 1 ? one.name + " " : ""}${number(s.line[idx])} over 7 days${sure}, that day ${number(s.day[idx])}`));
+      rows.push(row(`${lines(drawn).length > 1 ? one.name + " " : ""}${number(s.line[idx])} over 7 days${sure}, that day ${number(s.day[idx])}`));
     }
-    lines.push(row(`${told.outcomes[idx].toLocaleString("en")} of ${told.predictions[idx].toLocaleString("en")} labels in`, "mark"));
+    rows.push(row(`${told.outcomes[idx].toLocaleString("en")} of ${told.predictions[idx].toLocaleString("en")} labels in`, "mark"));
     for (const mark of told.marks) {
       const inside = mark.end && mark.kind !== "release" ? t >= mark.start && t <= mark.end : Math.abs(mark.start - t) < near;
-      if (inside || Math.abs(mark.start - t) < near) lines.push(row(`${mark.kind}: ${mark.text}`.slice(0, 160), "mark"));
+      if (inside || Math.abs(mark.start - t) < near) rows.push(row(`${mark.kind}: ${mark.text}`.slice(0, 160), "mark"));
     }
-    box.replaceChildren(...lines.slice(0, 8));
+    box.replaceChildren(...rows.slice(0, 8));
     box.hidden = false;
     const right = left > u.over.clientWidth * 0.62;
     box.style.left = right ? "" : `${left + 12}px`;
