@@ -6,16 +6,42 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from blake3 import blake3
 
 from treadle.records.digests import digest as digest_of_bytes
 from treadle.records.errors import TreadleError
 
+T = TypeVar("T")
+
 _CHUNK = 1 << 20
+#: Half-written files that nobody has touched for so long, in seconds, were left by a process that died.
+_ABANDONED = 24 * 3600.0
+
+
+class BlobWriter:
+    """Bytes on their way to become a blob, hashed as they come. Until `commit` nothing has their name, and without it nothing stays."""
+
+    def __init__(self, file: BinaryIO, keep: Callable[[str], None]):
+        self._file, self._keep, self._hasher = file, keep, blake3()
+        self.size = 0
+        self.digest = ""
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append bytes."""
+        self._hasher.update(chunk)
+        self._file.write(chunk)
+        self.size += len(chunk)
+
+    def commit(self) -> str:
+        """Make a blob of what was written, durably; returns its digest. Writing more is an error."""
+        self.digest = self._hasher.hexdigest()
+        self._keep(self.digest)
+        self._file.close()
+        return self.digest
 
 
 class LocalBlobs:
@@ -36,15 +62,38 @@ class LocalBlobs:
 
     def put_file(self, path: Path) -> str:
         """Store a file's content durably; returns its digest. The file is copied while it is hashed, in one pass."""
-        hasher = blake3()
-        with path.open("rb") as source, self._temporary() as (copy, file):
+        with path.open("rb") as source, self.open_write() as writer:
             while chunk := source.read(_CHUNK):
-                hasher.update(chunk)
-                file.write(chunk)
-            digest = hasher.hexdigest()
+                writer.write(chunk)
+            return writer.commit()
+
+    @contextlib.contextmanager
+    def open_write(self) -> Iterator[BlobWriter]:
+        """Store bytes that come in pieces: `with blobs.open_write() as writer: writer.write(…); digest = writer.commit()`.
+
+        Raises:
+            TreadleError: `storage_full`, from whatever in the block met the full disk.
+        """
+
+        def keep(digest: str) -> None:
             if not self._touched(digest):
-                self._keep(copy, file, digest)
-        return digest
+                self._keep(path, file, digest)
+
+        with self._temporary() as (path, file):
+            yield BlobWriter(file, keep)
+
+    def open_read(self, digest: str) -> BinaryIO:
+        """The bytes as an open file, not verified: whoever reads all of it can. Garbage collection does not take it from the reader.
+
+        Raises:
+            TreadleError: `not_found`.
+        """
+        path = self._existing(digest)
+        return _back(lambda: path.open("rb"))
+
+    def size(self, digest: str) -> int | None:
+        """Bytes of a blob, None where it is not there. It counts as in use from now: whoever asks is about to refer to it."""
+        return _back(self.place(digest).stat).st_size if self._touched(digest) else None
 
     def get(self, digest: str) -> bytes:
         """The bytes, verified.
@@ -131,6 +180,17 @@ class LocalBlobs:
                     if stat.st_mtime <= limit:
                         yield folder.name + file.name, stat.st_size
 
+    def sweep(self, *, min_age_s: float = _ABANDONED) -> int:
+        """Remove what writers that died have left half-written; returns the bytes freed."""
+        freed = 0
+        for file in (self.root / "tmp").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                stat = file.stat()
+                if file.suffix != ".lock" and stat.st_mtime <= time.time() - min_age_s:
+                    file.unlink()
+                    freed += stat.st_size
+        return freed
+
     def place(self, digest: str) -> Path:
         """Where a blob's file is or would be."""
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
@@ -189,3 +249,13 @@ class LocalBlobs:
             remedy=f"Restore it from a backup, or delete it and run the step that made it again: rm {self.place(digest)}",
             code="corrupt",
         )
+
+
+def _back(look: Callable[[], T]) -> T:
+    """Look at a blob that was just touched: garbage collection may have it in hand for a moment, and puts it back because it is young."""
+    for _ in range(5):
+        try:
+            return look()
+        except FileNotFoundError:
+            time.sleep(0.002)
+    return look()
