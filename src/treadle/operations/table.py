@@ -80,7 +80,7 @@ def operation(route: str, *, allow: str, returns: Any, writes: Writes | None = N
         route: method and path; fields in braces are fields of the request.
         allow: the permission, one of `PERMISSIONS`.
         returns: the record type (anything msgspec can decode) of the answer.
-        writes: for every method but GET, what it writes.
+        writes: for every method but GET, what it writes; a POST to `…/search/…` reads, its filter being too long for an address.
 
     Raises:
         ValueError: a route, permission or field that does not fit; a docstring that is missing.
@@ -92,8 +92,8 @@ def operation(route: str, *, allow: str, returns: Any, writes: Writes | None = N
             raise ValueError(f"{route!r} is no route; write 'POST /things/{{id}}'")
         if allow not in PERMISSIONS:
             raise ValueError(f"{allow!r} is no permission; one of {', '.join(PERMISSIONS)}")
-        if (matched[1] == "GET") != (writes is None):
-            raise ValueError(f"{request.__name__}: a GET writes nothing, and everything else says what it writes")
+        if (matched[1] == "GET" or "/search/" in matched[2]) != (writes is None):
+            raise ValueError(f"{request.__name__}: a GET or a search writes nothing, and everything else says what it writes")
         doc = (request.__doc__ or "").strip()
         if not doc or doc.startswith(request.__name__ + "("):
             raise ValueError(f"{request.__name__} has no docstring")

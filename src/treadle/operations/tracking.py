@@ -233,7 +233,7 @@ class BinRun(Struct, frozen=True, kw_only=True):
     lifecycle: str
 
 
-@operation("POST /projects/{project}/search/runs", allow="read", returns=TrackedRuns, writes=MEASURES)
+@operation("POST /projects/{project}/search/runs", allow="read", returns=TrackedRuns)
 class SearchRuns(Struct, frozen=True, kw_only=True):
     """Runs of experiments (ids; none: all) that a filter finds, in the order asked for, newest first within and without one.
 
@@ -325,7 +325,7 @@ class BinLoggedModel(Struct, frozen=True, kw_only=True):
     model_id: str
 
 
-@operation("POST /projects/{project}/search/logged-models", allow="read", returns=LoggedModels, writes=MEASURES)
+@operation("POST /projects/{project}/search/logged-models", allow="read", returns=LoggedModels)
 class SearchLoggedModels(Struct, frozen=True, kw_only=True):
     """Logged models of experiments that a filter finds; `datasets` (name, digest pairs) limit which measurements a metric means."""
 
