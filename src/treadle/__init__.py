@@ -44,6 +44,8 @@ _OWNERS = {
     "trigger": "treadle.monitoring.declare",
     "when": "treadle.monitoring.declare",
     # the whole
+    "run": "treadle.workshop.sdk",
+    "runs": "treadle.workshop.sdk",
     "open_home": "treadle.workshop",
     "TreadleError": "treadle.records.errors",
 }
@@ -79,6 +81,8 @@ if TYPE_CHECKING:  # the same for editors and type checkers
     from treadle.training.steps import fit_lightgbm as fit_lightgbm
     from treadle.training.steps import fit_logistic as fit_logistic
     from treadle.workshop import open_home as open_home
+    from treadle.workshop.sdk import run as run
+    from treadle.workshop.sdk import runs as runs
 
     _ = (gates, when)
 

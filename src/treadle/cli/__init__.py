@@ -24,6 +24,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "why-ran": ("runs", "why_ran", "Say why each step of a run ran or was skipped."),
         "cancel": ("runs", "cancel", "Ask a run to stop."),
         "resume": ("runs", "resume", "Continue a failed run from its failed step."),
+        "sync": ("sync", "sync", "Send what scripts logged while no server or home was there."),
         "data": ("data", "data", "Bring data in; look at versions and profiles."),
     },
     "Release and serve": {

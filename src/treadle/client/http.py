@@ -13,8 +13,9 @@ import socket
 import ssl
 import threading
 import time
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -79,6 +80,18 @@ class Client:
         status, content = self._exchange(wire.operation.method, self._base + target, body, headers)
         return self._read(wire, status, content)
 
+    def put_file(self, project: str, owner: str, path: str, file: Path, media_type: str = "application/octet-stream") -> None:
+        """Let a file's content stand at a path of a run or logged model; it is streamed, whatever its size.
+
+        Raises:
+            TreadleError: what the server says.
+        """
+        headers = {**self._headers, "Content-Type": media_type, "Content-Length": str(file.stat().st_size)}
+        target = f"{self._base}/files/{quote(project, safe='')}/{quote(owner, safe='')}/{quote(path)}"
+        status, content = self._exchange("PUT", target, file, headers)
+        if status not in (200, 201, 204):
+            raise _error(status, content)
+
     def version(self) -> dict[str, Any]:
         """What the server says of itself: `{"name": "treadle", "version": …}`."""
         status, content = self._exchange("GET", f"{self._base}/version", None, dict(self._headers))
@@ -112,7 +125,7 @@ class Client:
                 code="unavailable",
             ) from error
 
-    def _exchange(self, method: str, target: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+    def _exchange(self, method: str, target: str, body: bytes | Path | None, headers: dict[str, str]) -> tuple[int, bytes]:
         pause, failure = 0.05, None
         for attempt in range(self._attempts):
             if attempt:
@@ -121,7 +134,11 @@ class Client:
             fresh = getattr(self._local, "connection", None) is None
             try:
                 connection = self._connection()
-                connection.request(method, target, body=body, headers=headers)
+                if isinstance(body, Path):
+                    with body.open("rb") as opened:
+                        connection.request(method, target, body=opened, headers=headers)
+                else:
+                    connection.request(method, target, body=body, headers=headers)
                 answer = connection.getresponse()
                 content = answer.read()
             except (OSError, http.client.HTTPException) as error:

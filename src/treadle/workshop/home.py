@@ -4,7 +4,6 @@ Everything is made here, once, and handed down; nothing is global. Closing goes 
 """
 
 import datetime as dt
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,16 +24,10 @@ from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database
 from treadle.store.migrate import ensure
 from treadle.workshop.overview import Rooms
+from treadle.workshop.places import home_path
 from treadle.workshop.service import Workbench
 
-#: Where a home is when nobody says: in the project, or where TREADLE_HOME points.
-DEFAULT_HOME = ".treadle"
 STORE_FILE = "store.url"
-
-
-def home_path(root: Path | str | None = None) -> Path:
-    """The folder of the home: the argument, else TREADLE_HOME, else `.treadle` here."""
-    return Path(root or os.environ.get("TREADLE_HOME") or DEFAULT_HOME).absolute()
 
 
 class Workshop:
