@@ -8,7 +8,19 @@ from treadle.operations.ledger import Done
 from treadle.operations.table import Writes, operation
 from treadle.records.ledger import Artifact, Page
 from treadle.records.states import RunState
-from treadle.records.tracking import Experiment, LoggedModel, ModelState, Point, Removed, RunInput, RunModel, SavedView, TrackedRun, View
+from treadle.records.tracking import (
+    Experiment,
+    LoggedModel,
+    ModelState,
+    Point,
+    Removed,
+    RunInput,
+    RunModel,
+    SavedView,
+    TrackedRun,
+    Upload,
+    View,
+)
 
 MEASURES = Writes(measures=True)
 
@@ -373,15 +385,70 @@ class PutFile(Struct, frozen=True, kw_only=True):
     media_type: str = "application/octet-stream"
 
 
-@operation(
-    "DELETE /projects/{project}/files", allow="runs:write", returns=Done, writes=Writes("treadle.files.deleted", "files/{owner}/{path}")
-)
+@operation("GET /projects/{project}/file/check", allow="runs:write", returns=Done)
+class CheckFile(Struct, frozen=True, kw_only=True):
+    """Whether the caller may write a file there: raises what PutFile would, before any byte of it is sent."""
+
+    project: str
+    owner: str
+    path: str
+
+
+@operation("DELETE /projects/{project}/files", allow="runs:write", returns=Done, writes=Writes("treadle.files.deleted", "files/{owner}"))
 class DeleteFiles(Struct, frozen=True, kw_only=True):
     """Delete a file, or a folder with what is in it; the root itself is refused. Blobs that nothing else refers to go with the garbage."""
 
     project: str
     owner: str
     path: str
+
+
+@operation("POST /projects/{project}/uploads", allow="runs:write", returns=Upload, writes=MEASURES)
+class StartUpload(Struct, frozen=True, kw_only=True):
+    """Announce a file that comes in parts, under an id of the caller's; one that is not completed within a week is forgotten."""
+
+    project: str
+    upload_id: str
+    owner: str
+    path: str
+
+
+@operation("GET /projects/{project}/uploads/{upload_id}", allow="runs:write", returns=Upload)
+class GetUpload(Struct, frozen=True, kw_only=True):
+    """An upload and the parts that have arrived."""
+
+    project: str
+    upload_id: str
+
+
+@operation("PUT /projects/{project}/uploads/{upload_id}/parts/{number}", allow="runs:write", returns=Done, writes=MEASURES)
+class PutPart(Struct, frozen=True, kw_only=True):
+    """Say which stored blob is part `number` (1 to 10000); the same number again replaces it."""
+
+    project: str
+    upload_id: str
+    number: int
+    digest: str
+    size: int
+
+
+@operation("POST /projects/{project}/uploads/{upload_id}", allow="runs:write", returns=Artifact, writes=MEASURES)
+class CompleteUpload(Struct, frozen=True, kw_only=True):
+    """Let the stored blob of all parts together stand at the upload's path, and forget the upload."""
+
+    project: str
+    upload_id: str
+    digest: str
+    size: int
+    media_type: str = "application/octet-stream"
+
+
+@operation("DELETE /projects/{project}/uploads/{upload_id}", allow="runs:write", returns=Done, writes=MEASURES)
+class AbortUpload(Struct, frozen=True, kw_only=True):
+    """Forget an upload; its parts fall to the garbage."""
+
+    project: str
+    upload_id: str
 
 
 # ── views, moving, removal ───────────────────────────────────────────────────────────────────────────────────────────

@@ -31,6 +31,10 @@ class BlobStore(Protocol):
         """Whether it is there."""
         ...
 
+    def size(self, digest: str) -> int | None:
+        """Its bytes, None where it is not there; it counts as in use from now on."""
+        ...
+
     def delete(self, digest: str) -> int:
         """Remove it; returns the bytes freed (0 where there was none)."""
         ...

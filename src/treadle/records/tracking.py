@@ -154,6 +154,24 @@ class ModelPoint(Struct, frozen=True, kw_only=True):
     dataset_digest: str = ""
 
 
+class UploadPart(Struct, frozen=True):
+    """A part of an upload: a blob."""
+
+    digest: str
+    size: int
+
+
+class Upload(Struct, frozen=True, kw_only=True):
+    """A file that arrives in parts, by number; each is a blob until all of them make the file."""
+
+    project: str
+    upload_id: str
+    owner: str
+    path: str
+    parts: dict[int, UploadPart] = {}
+    recorded_time: dt.datetime
+
+
 class SavedView(Struct, frozen=True, kw_only=True):
     """A listing as somebody set it up: filter, order, columns, charts."""
 
