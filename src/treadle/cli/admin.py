@@ -10,14 +10,21 @@ from treadle.cli.session import Session, verb
 from treadle.operations.ledger import (
     CollectGarbage,
     CreateActor,
+    DisableActor,
+    Done,
+    EnableActor,
     GarbageReport,
+    GrantRole,
     IssueToken,
     ListActors,
+    ListTokens,
+    RevokeGrant,
     RevokeToken,
+    TokenInfo,
     TokenIssued,
     VerifyAudit,
 )
-from treadle.records.calls import Role
+from treadle.records.calls import Actor, Role
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
 from treadle.records.ledger import AuditReport
@@ -132,17 +139,95 @@ def add_actor(session: Session, name: str, role: str, kind: str, actor_id: str |
 @actor.command("list")
 @verb()
 def list_actors(session: Session) -> None:
-    """Everybody who may act here.
+    """Everybody who may act here, with roles and grants.
 
     \b
     Example:
       treadle actor list
     """
-    found = session.call(ListActors())
+    found: list[Actor] = session.call(ListActors())
     if session.as_json:
         show.as_json(found)
+        return
+    rows = [(a.actor_id, a.name, a.kind, a.role, _grants(a), "disabled" if a.disabled else "") for a in found]
+    show.table(("ACTOR", "NAME", "KIND", "ROLE", "GRANTED", ""), rows)
+
+
+def _grants(a: Actor) -> str:
+    return ", ".join(f"{g.role} in {g.project}/{g.environment}" for g in a.grants)
+
+
+@actor.command("grant")
+@click.argument("actor_id")
+@click.argument("role", type=click.Choice([r.value for r in Role]))
+@click.option("--project", default="*", show_default=True, help="Only in this project.")
+@click.option("--env", default="*", show_default=True, help="Only in this environment.")
+@verb()
+def grant_role(session: Session, actor_id: str, role: str, project: str, env: str) -> None:
+    """Give ACTOR_ID a role on top of its own, everywhere or in a project and environment.
+
+    \b
+    Example:
+      treadle actor grant mia approver --project flights --env prod
+    """
+    made: Actor = session.call(GrantRole(actor_id=actor_id, role=Role(role), in_project=project, in_environment=env))
+    if session.as_json:
+        show.as_json(made)
     else:
-        show.table(("ACTOR", "NAME", "KIND", "ROLE"), [(a.actor_id, a.name, a.kind, a.role) for a in found])
+        click.echo(f"{made.name} is {made.role}, and {_grants(made)}.")
+
+
+@actor.command("revoke")
+@click.argument("actor_id")
+@click.option("--project", default="*", show_default=True, help="The project it was granted in.")
+@click.option("--env", default="*", show_default=True, help="The environment it was granted in.")
+@verb()
+def revoke_grant(session: Session, actor_id: str, project: str, env: str) -> None:
+    """Take back what ACTOR_ID was granted in exactly this project and environment.
+
+    \b
+    Example:
+      treadle actor revoke mia --project flights --env prod
+    """
+    _say(
+        session,
+        session.call(RevokeGrant(actor_id=actor_id, in_project=project, in_environment=env)),
+        "Revoked.",
+        "There was no such grant.",
+    )
+
+
+@actor.command("disable")
+@click.argument("actor_id")
+@verb()
+def disable_actor(session: Session, actor_id: str) -> None:
+    """Let ACTOR_ID's tokens open nothing, from the next request on.
+
+    \b
+    Example:
+      treadle actor disable mia
+    """
+    _say(session, session.call(DisableActor(actor_id=actor_id)), "Disabled.", "It was disabled before.")
+
+
+@actor.command("enable")
+@click.argument("actor_id")
+@verb()
+def enable_actor(session: Session, actor_id: str) -> None:
+    """Undo disabling: tokens that were not revoked open again.
+
+    \b
+    Example:
+      treadle actor enable mia
+    """
+    _say(session, session.call(EnableActor(actor_id=actor_id)), "Enabled.", "It was not disabled.")
+
+
+def _say(session: Session, done: Done, changed: str, unchanged: str) -> None:
+    if session.as_json:
+        show.as_json(done)
+    else:
+        click.echo(changed if done.changed else unchanged)
 
 
 @click.group()
@@ -173,6 +258,24 @@ def add_token(session: Session, actor_id: str) -> None:
     click.echo(f"Shown once. Revoke it with: treadle token revoke {actor_id} {issued.token_id}", err=True)
 
 
+@token.command("list")
+@click.argument("actor_id")
+@verb()
+def list_tokens(session: Session, actor_id: str) -> None:
+    """ACTOR_ID's tokens: when each was made and revoked, never its secret.
+
+    \b
+    Example:
+      treadle token list owner
+    """
+    found: list[TokenInfo] = session.call(ListTokens(actor_id=actor_id))
+    if session.as_json:
+        show.as_json(found)
+    else:
+        rows = [(t.token_id, t.created_time, t.revoked_time) for t in found]
+        show.table(("TOKEN", "CREATED", "REVOKED"), rows, empty=f"No tokens. Issue one: treadle token add {actor_id}")
+
+
 @token.command("revoke")
 @click.argument("actor_id")
 @click.argument("token_id")
@@ -184,11 +287,7 @@ def revoke_token(session: Session, actor_id: str, token_id: str) -> None:
     Example:
       treadle token revoke owner tok_01ks…
     """
-    done = session.call(RevokeToken(actor_id=actor_id, token_id=token_id))
-    if session.as_json:
-        show.as_json(done)
-    else:
-        click.echo("Revoked." if done.changed else "It was revoked before.")
+    _say(session, session.call(RevokeToken(actor_id=actor_id, token_id=token_id)), "Revoked.", "It was revoked before.")
 
 
 @click.command()

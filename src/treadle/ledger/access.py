@@ -6,11 +6,13 @@ is whether they still open anything: that is read on every request, so a revocat
 """
 
 import collections
+import contextlib
 import getpass
 import os
 import re
 import secrets
 import threading
+from collections.abc import Iterator
 
 import argon2
 
@@ -24,8 +26,10 @@ from treadle.store.queries import home
 
 OWNER = "owner"
 KINDS = ("person", "service", "policy")
+EVERYWHERE = "*"
 _REMEMBERED = 1024
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9@._-]{0,99}$")
+_SCOPE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}|\*)$")
 _TOKEN = re.compile(r"^trd_([A-Za-z0-9][A-Za-z0-9@._-]{0,99})_([0-9a-f]{64})$")
 _clock = SystemClock()
 _hasher = argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
@@ -139,7 +143,7 @@ def create(tx: Connection, actor: Actor) -> bool:
         raise TreadleError(f"{actor.kind!r} is no kind of actor.", remedy=f"One of: {', '.join(KINDS)}")
     if queries.insert_actor(tx, actor, _clock.now()):
         return True
-    known = _actor(tx, actor.actor_id)
+    known = find(tx, actor.actor_id)
     if (known.name, known.kind, known.role) != (actor.name, actor.kind, actor.role):
         raise TreadleError(
             f"There is an actor {actor.actor_id} already: {known.name}, {known.kind}, {known.role}.",
@@ -149,19 +153,74 @@ def create(tx: Connection, actor: Actor) -> bool:
     return False
 
 
-def grant(tx: Connection, actor_id: str, given: Grant) -> None:
-    """Give an actor a role in a project and environment (`*`: all of them), on top of its own."""
-    _actor(tx, actor_id)
-    queries.put_grant(tx, actor_id, given, _clock.now())
+def grant(tx: Connection, actor_id: str, given: Grant) -> bool:
+    """Give an actor a role in a project and environment (`*`: all of them), on top of its own; False where it has just that already.
+
+    Raises:
+        TreadleError: `bad_request` for a project or environment that is no name, `not_found` for an unknown actor, `conflict` where a lower
+            role in place of an admin's would leave nobody who may administrate.
+    """
+    for name in (given.project, given.environment):
+        if not _SCOPE.fullmatch(name):
+            raise TreadleError(
+                f"{name[:80]!r} is no name for a project or environment.",
+                remedy="Use letters, digits, '.', '_' and '-', beginning with a letter or digit; '*' stands for all.",
+            )
+    with _an_admin_stays(tx, actor_id, "lose that role"):
+        if given in find(tx, actor_id).grants:
+            return False
+        queries.put_grant(tx, actor_id, given, _clock.now())
+    return True
+
+
+def take_back(tx: Connection, actor_id: str, project: str, environment: str) -> bool:
+    """Take a grant back; False where the actor has none there. A role of its own stays.
+
+    Raises:
+        TreadleError: `not_found` for an unknown actor, `conflict` where nobody who may administrate would be left.
+    """
+    with _an_admin_stays(tx, actor_id, "lose that role"):
+        find(tx, actor_id)
+        return queries.delete_grant(tx, actor_id, project, environment)
+
+
+def disable(tx: Connection, actor_id: str) -> bool:
+    """Let an actor's tokens open nothing, from the next request on; False where it is disabled already.
+
+    Raises:
+        TreadleError: `not_found` for an unknown actor, `conflict` for the home's owner and for the last admin.
+    """
+    find(tx, actor_id)
+    if home.get_value(tx, OWNER) == actor_id:
+        raise TreadleError(
+            f"{actor_id} owns this home and cannot be disabled: whoever works on the home's own files acts as the owner.",
+            remedy=f"Revoke its tokens instead: treadle token list {actor_id}",
+            code="conflict",
+        )
+    with _an_admin_stays(tx, actor_id, "be disabled"):
+        return queries.set_disabled(tx, actor_id, True)
+
+
+def enable(tx: Connection, actor_id: str) -> bool:
+    """Undo `disable`: tokens that were not revoked open again. False where the actor is not disabled."""
+    find(tx, actor_id)
+    return queries.set_disabled(tx, actor_id, False)
+
+
+def tokens(connection: Connection, actor_id: str) -> list[queries.TokenRow]:
+    """An actor's tokens, oldest first: ids and times."""
+    find(connection, actor_id)
+    return queries.list_tokens(connection, actor_id)
 
 
 def issue(tx: Connection, actor_id: str, token_id: str) -> str:
     """A new token for an actor; empty where this id was issued to it before, because its secret is gone.
 
     Raises:
-        TreadleError: `not_found` for an unknown actor, `conflict` for a token id of another actor.
+        TreadleError: `not_found` for an unknown actor, `conflict` for a disabled one and for a token id of another actor.
     """
-    _actor(tx, actor_id)
+    if find(tx, actor_id).disabled:
+        raise TreadleError(f"{actor_id} is disabled.", remedy=f"Enable it first: treadle actor enable {actor_id}", code="conflict")
     if not _ID.fullmatch(token_id):
         raise TreadleError(f"{token_id[:80]!r} cannot be a token's id.", remedy="Use letters, digits and '@._-': new_id('tok')")
     known = queries.token_owner(tx, token_id)
@@ -183,17 +242,43 @@ def revoke(tx: Connection, actor_id: str, token_id: str) -> bool:
     if queries.token_owner(tx, token_id) != actor_id:
         raise TreadleError(
             f"{actor_id} has no token {token_id}.",
-            remedy="See which were issued: treadle events --type treadle.token.issued",
+            remedy=f"See which it has: treadle token list {actor_id}",
             code="not_found",
         )
     return queries.revoke_token(tx, actor_id, token_id, _clock.now())
 
 
-def _actor(connection: Connection, actor_id: str) -> Actor:
+def find(connection: Connection, actor_id: str) -> Actor:
+    """One actor with its grants.
+
+    Raises:
+        TreadleError: `not_found`.
+    """
     actor = queries.get_actor(connection, actor_id)
     if actor is None:
         raise TreadleError(f"There is no actor {actor_id}.", remedy="See who is there: treadle actor list", code="not_found")
     return actor
+
+
+@contextlib.contextmanager
+def _an_admin_stays(tx: Connection, actor_id: str, loss: str) -> Iterator[None]:
+    """Raises `conflict`, which undoes the change, where it takes the last one who may administrate the home."""
+    queries.lock_actors(tx)
+    before = _any_admin(tx)
+    yield
+    if before and not _any_admin(tx):
+        raise TreadleError(
+            f"{actor_id} is the last admin of this home and cannot {loss}.",
+            remedy="Make somebody else an admin first: treadle actor grant NAME admin",
+            code="conflict",
+        )
+
+
+def _any_admin(connection: Connection) -> bool:
+    """Whether somebody may administrate the whole home: a person or service, not disabled, by its own role or by grant."""
+    whole = Grant(project=EVERYWHERE, environment=EVERYWHERE, role=Role.admin)
+    mighty = [a for a in queries.list_actors(connection) if a.role is Role.admin or whole in a.grants]
+    return any(not a.disabled and a.kind != "policy" for a in mighty)
 
 
 def _user() -> str:

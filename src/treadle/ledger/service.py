@@ -15,7 +15,7 @@ from treadle.ledger.dispatch import Unchanged
 from treadle.operations import implements
 from treadle.operations import ledger as ops
 from treadle.plugins.storage import BlobStore
-from treadle.records.calls import Actor, Call
+from treadle.records.calls import Actor, Call, Grant
 from treadle.records.clock import SystemClock, from_micros, micros
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Artifact, AuditReport, Event, Page, Run
@@ -247,7 +247,36 @@ class Ledger:
     @implements(ops.RevokeToken)
     def revoke_token(self, tx: Connection, request: ops.RevokeToken, call: Call) -> ops.Done | Unchanged:
         """Revoke a token, from the next request on."""
-        return ops.Done() if access.revoke(tx, request.actor_id, request.token_id) else Unchanged(ops.Done(changed=False))
+        return _done(access.revoke(tx, request.actor_id, request.token_id))
+
+    @implements(ops.ListTokens)
+    def list_tokens(self, connection: Connection, request: ops.ListTokens, call: Call) -> list[ops.TokenInfo]:
+        """Ids and times."""
+        found = access.tokens(connection, request.actor_id)
+        return [ops.TokenInfo(token_id=t.token_id, created_time=t.created_time, revoked_time=t.revoked_time) for t in found]
+
+    @implements(ops.GrantRole)
+    def grant_role(self, tx: Connection, request: ops.GrantRole, call: Call) -> Actor | Unchanged:
+        """Grant, and the actor as it then is."""
+        given = Grant(project=request.in_project, environment=request.in_environment, role=request.role)
+        changed = access.grant(tx, request.actor_id, given)
+        actor = access.find(tx, request.actor_id)
+        return actor if changed else Unchanged(actor)
+
+    @implements(ops.RevokeGrant)
+    def revoke_grant(self, tx: Connection, request: ops.RevokeGrant, call: Call) -> ops.Done | Unchanged:
+        """Take a grant back."""
+        return _done(access.take_back(tx, request.actor_id, request.in_project, request.in_environment))
+
+    @implements(ops.DisableActor)
+    def disable_actor(self, tx: Connection, request: ops.DisableActor, call: Call) -> ops.Done | Unchanged:
+        """Keep somebody out."""
+        return _done(access.disable(tx, request.actor_id))
+
+    @implements(ops.EnableActor)
+    def enable_actor(self, tx: Connection, request: ops.EnableActor, call: Call) -> ops.Done | Unchanged:
+        """Let somebody in again."""
+        return _done(access.enable(tx, request.actor_id))
 
     # ── garbage ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -270,6 +299,10 @@ class Ledger:
                 f"There is no event {event_id} in project {project!r}.", remedy="List events: treadle events", code="not_found"
             )
         return event
+
+
+def _done(changed: bool) -> ops.Done | Unchanged:
+    return ops.Done() if changed else Unchanged(ops.Done(changed=False))
 
 
 def _no_run(project: str, run_id: str) -> TreadleError:

@@ -1,5 +1,6 @@
 """The ledger's verbs: runs and their measurements, lineage, events, audit, actors."""
 
+import datetime as dt
 from typing import Any
 
 from msgspec import Struct
@@ -236,9 +237,17 @@ class VerifyAudit(Struct, frozen=True, kw_only=True):
     """Verify the chain of all events against itself and against the heads published outside the home."""
 
 
-@operation("GET /actors", allow="read", returns=list[Actor])
+class TokenInfo(Struct, frozen=True, kw_only=True):
+    """A token without its secret, which nobody has but its holder."""
+
+    token_id: str
+    created_time: dt.datetime
+    revoked_time: dt.datetime | None = None
+
+
+@operation("GET /actors", allow="actors:admin", returns=list[Actor])
 class ListActors(Struct, frozen=True, kw_only=True):
-    """Everybody who can act here."""
+    """Everybody who can act here, with roles and grants, the disabled too."""
 
 
 @operation("GET /whoami", allow="read", returns=Actor)
@@ -280,6 +289,69 @@ class RevokeToken(Struct, frozen=True, kw_only=True):
 
     actor_id: str
     token_id: str
+
+
+@operation("GET /actors/{actor_id}/tokens", allow="actors:admin", returns=list[TokenInfo])
+class ListTokens(Struct, frozen=True, kw_only=True):
+    """An actor's tokens, oldest first: when each was made and revoked, never its secret."""
+
+    actor_id: str
+
+
+@operation(
+    "PUT /actors/{actor_id}/grants/{in_project}/{in_environment}",
+    allow="actors:admin",
+    returns=Actor,
+    writes=Writes("treadle.role.granted", "actor/{actor_id}"),
+)
+class GrantRole(Struct, frozen=True, kw_only=True):
+    """Give an actor a role in a project and environment, `*` being all of them, in place of the one it was given there before.
+
+    What it may do somewhere is the highest of its own role and its grants that fit.
+    """
+
+    actor_id: str
+    role: Role
+    in_project: str
+    in_environment: str
+
+
+@operation(
+    "DELETE /actors/{actor_id}/grants/{in_project}/{in_environment}",
+    allow="actors:admin",
+    returns=Done,
+    writes=Writes("treadle.role.revoked", "actor/{actor_id}"),
+)
+class RevokeGrant(Struct, frozen=True, kw_only=True):
+    """Take back what an actor was granted in exactly this project and environment; its own role stays."""
+
+    actor_id: str
+    in_project: str
+    in_environment: str
+
+
+@operation(
+    "POST /actors/{actor_id}/disable",
+    allow="actors:admin",
+    returns=Done,
+    writes=Writes("treadle.actor.disabled", "actor/{actor_id}"),
+)
+class DisableActor(Struct, frozen=True, kw_only=True):
+    """Let an actor's tokens open nothing, from the next request on. The home's owner and the last admin cannot be disabled."""
+
+    actor_id: str
+
+
+@operation(
+    "POST /actors/{actor_id}/enable",
+    allow="actors:admin",
+    returns=Done,
+    writes=Writes("treadle.actor.enabled", "actor/{actor_id}"),
+)
+class EnableActor(Struct, frozen=True, kw_only=True):
+    """Undo disabling: tokens that were not revoked open again."""
+
+    actor_id: str
 
 
 class GarbageReport(Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ class Actor(Struct, frozen=True, kw_only=True):
     kind: str = "person"  # person | service | policy | system
     role: Role = Role.viewer
     grants: tuple[Grant, ...] = ()
+    disabled: bool = False  # its tokens open nothing
 
 
 class Call(Struct, frozen=True, kw_only=True):

@@ -34,7 +34,10 @@ from treadle.workshop import open_home
 
 T = dt.datetime(2013, 4, 1, 6, tzinfo=dt.UTC)
 P = "flights"
-BLANK = {"recorded_time", "token", "hash", "head_hash", "payload_digest", "unsealed_seconds", "digests", "freed_bytes", "next", "now"}
+BLANK = {"recorded_time", "token", "hash", "head_hash", "payload_digest", "unsealed_seconds", "digests", "freed_bytes", "next", "now"} | {
+    "created_time",
+    "revoked_time",
+}
 
 DEFINITIONS = Project(
     name=P,
@@ -101,6 +104,21 @@ SCRIPT: list[Any] = [
     ledger.IssueToken(actor_id="nobody", token_id="tok_2"),
     ledger.RevokeToken(actor_id="ann", token_id="tok_1"),
     ledger.RevokeToken(actor_id="ann", token_id="tok_9"),
+    ledger.ListTokens(actor_id="ann"),
+    ledger.ListTokens(actor_id="nobody"),
+    ledger.GrantRole(actor_id="ann", role=Role.editor, in_project=P, in_environment="dev"),
+    ledger.GrantRole(actor_id="ann", role=Role.admin, in_project="*", in_environment="*"),
+    ledger.GrantRole(actor_id="ann", role=Role.viewer, in_project="no/name", in_environment="*"),
+    ledger.GrantRole(actor_id="nobody", role=Role.viewer, in_project="*", in_environment="*"),
+    ledger.ListActors(),
+    ledger.RevokeGrant(actor_id="ann", in_project="*", in_environment="*"),
+    ledger.RevokeGrant(actor_id="nobody", in_project="*", in_environment="*"),
+    ledger.DisableActor(actor_id="ann"),
+    ledger.DisableActor(actor_id="owner"),
+    ledger.IssueToken(actor_id="ann", token_id="tok_3"),
+    ledger.ListActors(),
+    ledger.EnableActor(actor_id="ann"),
+    ledger.EnableActor(actor_id="nobody"),
     ledger.CreateRun(**RUN, pipeline="train", params={"until": "2013-03-31", "x": [1, None, 2.5]}, reason=Reason(kind="demand", text="ü")),
     ledger.CreateRun(**RUN, pipeline="another"),
     ledger.CreateRun(project="no/name", run_id="r"),

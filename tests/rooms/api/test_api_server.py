@@ -26,7 +26,18 @@ from treadle.console.app import build_console
 from treadle.ledger.access import Access, ensure_owner
 from treadle.ledger.dispatch import Dispatcher
 from treadle.ledger.service import Ledger
-from treadle.operations.ledger import CreateActor, CreateRun, GetRun, IssueToken, ListActors, LogMetrics, RevokeToken, SetTags, WhoAmI
+from treadle.operations.ledger import (
+    CreateActor,
+    CreateRun,
+    DisableActor,
+    GetRun,
+    IssueToken,
+    ListActors,
+    LogMetrics,
+    RevokeToken,
+    SetTags,
+    WhoAmI,
+)
 from treadle.operations.table import implements
 from treadle.operations.workshop import ListProjects
 from treadle.records.calls import Role
@@ -227,6 +238,15 @@ def test_with_login_only_tokens_open(house: House) -> None:
         assert (denied[0], denied[1]["code"]) == (403, "denied")
         house.dispatch(RevokeToken(actor_id="ann", token_id="tok_a"), actor=house.owner)
         assert ask(port, "GET", "/api/whoami", Authorization=f"Bearer {token}")[0] == 401
+
+
+def test_a_disabled_actors_token_and_cookie_open_nothing_from_the_next_request_on(house: House) -> None:
+    token = house.token("ann", "tok_a", Role.editor)
+    with house.serving(login=True) as port:
+        assert ask(port, "GET", "/api/whoami", Authorization=f"Bearer {token}")[0] == 200
+        house.dispatch(DisableActor(actor_id="ann"), actor=house.owner)
+        assert ask(port, "GET", "/api/whoami", Authorization=f"Bearer {token}")[0] == 401
+        assert ask(port, "GET", "/api/whoami", Cookie=f"{COOKIE}={token}")[0] == 401
 
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

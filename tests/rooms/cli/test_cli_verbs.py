@@ -139,6 +139,23 @@ def test_actors_and_tokens(treadle: Terminal, monkeypatch: pytest.MonkeyPatch) -
     token = treadle("token", "add", "ann").strip()
     assert token.startswith("trd_")
     assert "Shown once" in treadle.err
+    listed = treadle.json("token", "list", "ann")
+    assert (len(listed), listed[0]["revoked_time"]) == (1, None)
+    assert listed[0]["token_id"] in token
+    assert token.rpartition("_")[2] not in treadle("token", "list", "ann") + str(listed)
+    assert "No tokens" in treadle("token", "list", "owner")
+    assert "ann is viewer, and editor in shop/dev." in treadle("actor", "grant", "ann", "editor", "--project", "shop", "--env", "dev")
+    assert "editor in shop/dev" in treadle("actor", "list")
+    assert "Revoked." in treadle("actor", "revoke", "ann", "--project", "shop", "--env", "dev")
+    assert "no such grant" in treadle("actor", "revoke", "ann")
+    treadle("actor", "disable", "owner", code=4)
+    assert "cannot be disabled" in treadle.err
+    assert "Disabled." in treadle("actor", "disable", "ann")
+    assert "disabled" in treadle("actor", "list")
+    with monkeypatch.context() as inside:
+        inside.setenv("TREADLE_TOKEN", token)
+        treadle("runs", code=4)
+    assert treadle.json("actor", "enable", "ann") == {"changed": True}
     monkeypatch.setenv("TREADLE_TOKEN", token)
     assert treadle.json("api", "who-am-i")["actor_id"] == "ann"
     treadle("apply", "--yes", code=4)

@@ -1,12 +1,13 @@
 """Every verb of the ledger through the dispatcher, on both databases."""
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from treadle.ledger import Dispatcher, Ledger, access, lineage, sealer
 from treadle.operations import ledger as ops
-from treadle.records.calls import SYSTEM, Actor, Role
+from treadle.records.calls import SYSTEM, Actor, Grant, Role
 from treadle.records.clock import UTC
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Metric, Version
@@ -275,9 +276,156 @@ def test_actors_and_tokens(call):
             door.authenticate(token)
 
 
-def test_grants_count_where_they_were_given(call):
-    from treadle.records.calls import Grant
+def test_tokens_are_listed_without_their_secret(call):
+    for name in ("ben", "cy"):
+        call(ops.CreateActor(actor_id=name, name=name))
+    secrets = [call(ops.IssueToken(actor_id="ben", token_id=f"tok_{i}")).token for i in range(3)]
+    call(ops.RevokeToken(actor_id="ben", token_id="tok_1"))
+    found = call(ops.ListTokens(actor_id="ben"))
+    assert [(t.token_id, t.revoked_time is not None) for t in found] == [("tok_0", False), ("tok_1", True), ("tok_2", False)]
+    assert all(abs((dt.datetime.now(UTC) - t.created_time).total_seconds()) < 60 for t in found)
+    told = repr(found)
+    assert not any(secret.rpartition("_")[2] in told for secret in secrets)
+    assert "argon2" not in told
+    assert call(ops.ListTokens(actor_id="cy")) == []
+    with fails("not_found"):
+        call(ops.ListTokens(actor_id="nobody"))
 
+
+def test_roles_are_granted_and_taken_back(call):
+    owner = access.ensure_owner(call.database)
+    door = access.Access(call.database)
+    call(ops.CreateActor(actor_id="mia", name="Mia"))
+    token = call(ops.IssueToken(actor_id="mia", token_id="tok_m")).token
+    given = ops.GrantRole(actor_id="mia", role=Role.editor, in_project="p", in_environment="dev")
+    assert call(given, actor=owner).grants == (Grant(project="p", environment="dev", role=Role.editor),)
+    assert call(given, actor=owner) == door.authenticate(token)  # again changes nothing
+    call(run(), actor=door.authenticate(token))
+    with fails("denied"):
+        call(run("run_2", environment="prod"), actor=door.authenticate(token))
+    # one role a place: another takes its place
+    lower = call(ops.GrantRole(actor_id="mia", role=Role.viewer, in_project="p", in_environment="dev"))
+    assert lower.grants == (Grant(project="p", environment="dev", role=Role.viewer),)
+    assert call(ops.RevokeGrant(actor_id="mia", in_project="p", in_environment="dev")).changed
+    assert not call(ops.RevokeGrant(actor_id="mia", in_project="p", in_environment="dev")).changed
+    assert next(a for a in call(ops.ListActors()) if a.actor_id == "mia").grants == ()
+    sealer.seal(call.database)
+    kinds = ["treadle.role.granted", "treadle.role.granted", "treadle.role.revoked"]
+    told = [e for e in call(ops.ListEvents(project="*", type="treadle.role.*")).items]
+    assert [e.type for e in told] == kinds
+    assert {e.subject for e in told} == {"actor/mia"}
+    assert told[0].payload == {"actor_id": "mia", "role": "editor", "in_project": "p", "in_environment": "dev"}
+    for wrong in ("", "a/b", "**", "x" * 101):
+        with fails("bad_request"):
+            call(ops.GrantRole(actor_id="mia", role=Role.editor, in_project=wrong, in_environment="*"))
+    for request in (
+        ops.GrantRole(actor_id="nobody", role=Role.viewer, in_project="*", in_environment="*"),
+        ops.RevokeGrant(actor_id="nobody", in_project="*", in_environment="*"),
+    ):
+        with fails("not_found"):
+            call(request)
+
+
+def test_only_admins_of_the_whole_home_administrate(call):
+    access.ensure_owner(call.database)
+    call(ops.CreateActor(actor_id="ben", name="Ben", role=Role.approver))
+    call(ops.CreateActor(actor_id="mia", name="Mia"))
+    call(ops.GrantRole(actor_id="mia", role=Role.admin, in_project="p", in_environment="*"))
+    for name in ("ben", "mia"):
+        actor = next(a for a in call(ops.ListActors()) if a.actor_id == name)
+        for request in (
+            ops.ListActors(),
+            ops.ListTokens(actor_id=name),
+            ops.GrantRole(actor_id=name, role=Role.admin, in_project="*", in_environment="*"),
+            ops.GrantRole(actor_id=name, role=Role.admin, in_project="p", in_environment="*"),
+            ops.RevokeGrant(actor_id=name, in_project="*", in_environment="*"),
+            ops.DisableActor(actor_id=name),
+            ops.EnableActor(actor_id=name),
+        ):
+            with fails("denied"):
+                call(request, actor=actor)
+    whole = call(ops.GrantRole(actor_id="mia", role=Role.admin, in_project="*", in_environment="*"))
+    assert [a.actor_id for a in call(ops.ListActors(), actor=whole)] == ["ben", "mia", "owner"]
+
+
+def test_a_disabled_actors_tokens_stop_at_once(call):
+    access.ensure_owner(call.database)
+    door = access.Access(call.database)
+    call(ops.CreateActor(actor_id="mia", name="Mia", role=Role.editor))
+    token = call(ops.IssueToken(actor_id="mia", token_id="tok_m")).token
+    revoked = call(ops.IssueToken(actor_id="mia", token_id="tok_r")).token
+    call(ops.RevokeToken(actor_id="mia", token_id="tok_r"))
+    assert door.authenticate(token).actor_id == "mia"
+    assert call(ops.DisableActor(actor_id="mia")).changed
+    assert not call(ops.DisableActor(actor_id="mia")).changed
+    with fails("unauthenticated"):
+        door.authenticate(token)
+    assert not door.any_token()
+    with fails("conflict"):
+        call(ops.IssueToken(actor_id="mia", token_id="tok_2"))
+    assert [a.disabled for a in call(ops.ListActors())] == [True, False]
+    assert call(ops.EnableActor(actor_id="mia")).changed
+    assert not call(ops.EnableActor(actor_id="mia")).changed
+    assert door.authenticate(token).actor_id == "mia"
+    with fails("unauthenticated"):
+        door.authenticate(revoked)
+    sealer.seal(call.database)
+    told = [e.type for e in call(ops.ListEvents(project="*", type="treadle.actor.*")).items]
+    assert told == ["treadle.actor.created", "treadle.actor.disabled", "treadle.actor.enabled"]
+    for request in (ops.DisableActor(actor_id="nobody"), ops.EnableActor(actor_id="nobody")):
+        with fails("not_found"):
+            call(request)
+
+
+def test_the_last_admin_stays(call):
+    call(ops.CreateActor(actor_id="ann", name="Ann", role=Role.admin))
+    call(ops.CreateActor(actor_id="ben", name="Ben"))
+    call(ops.CreateActor(actor_id="auto", name="Auto", kind="policy", role=Role.admin))
+    with pytest.raises(TreadleError, match="ann is the last admin of this home and cannot be disabled") as told:
+        call(ops.DisableActor(actor_id="ann"))
+    assert told.value.remedy == "Make somebody else an admin first: treadle actor grant NAME admin"
+    assert not any(a.disabled for a in call(ops.ListActors()))
+    call(ops.GrantRole(actor_id="ben", role=Role.admin, in_project="p", in_environment="*"))
+    with fails("conflict"):  # an admin of one project is none of the home
+        call(ops.DisableActor(actor_id="ann"))
+    call(ops.GrantRole(actor_id="ben", role=Role.admin, in_project="*", in_environment="*"))
+    call(ops.DisableActor(actor_id="ann"))
+    for request in (
+        ops.RevokeGrant(actor_id="ben", in_project="*", in_environment="*"),
+        ops.GrantRole(actor_id="ben", role=Role.editor, in_project="*", in_environment="*"),
+        ops.DisableActor(actor_id="ben"),
+    ):
+        with pytest.raises(TreadleError, match="ben is the last admin of this home and cannot"):
+            call(request)
+    assert Grant(project="*", environment="*", role=Role.admin) in next(a for a in call(ops.ListActors()) if a.actor_id == "ben").grants
+    call(ops.EnableActor(actor_id="ann"))
+    call(ops.RevokeGrant(actor_id="ben", in_project="*", in_environment="*"))
+
+
+def test_the_owner_is_never_disabled(call):
+    access.ensure_owner(call.database)
+    call(ops.CreateActor(actor_id="ann", name="Ann", role=Role.admin))
+    with pytest.raises(TreadleError, match="owner owns this home and cannot be disabled") as told:
+        call(ops.DisableActor(actor_id="owner"))
+    assert told.value.code == "conflict"
+    assert "treadle token list owner" in told.value.remedy
+
+
+def test_two_cannot_take_the_last_two_admins_at_once(call):
+    for name in ("ann", "ben"):
+        call(ops.CreateActor(actor_id=name, name=name, role=Role.admin))
+
+    def disable(name):
+        try:
+            return call(ops.DisableActor(actor_id=name)).changed
+        except TreadleError as error:
+            return error.code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(map(str, pool.map(disable, ("ann", "ben")))) == ["True", "conflict"]
+
+
+def test_grants_count_where_they_were_given(call):
     call(ops.CreateActor(actor_id="cy", name="Cy"))
     call.database.write(lambda tx: access.grant(tx, "cy", Grant(project="p", environment="*", role=Role.editor)))
     token = call(ops.IssueToken(actor_id="cy", token_id="tok_cy")).token

@@ -24,7 +24,7 @@ def test_an_operation_without_implementation_fails_at_start():
         Dispatcher(None, [Half(), Half()], complete=False)
     part = Dispatcher(None, [Half()], complete=False)
     with pytest.raises(TreadleError, check=lambda e: e.code == "not_implemented"):
-        part(ops.ListActors(), actor=Actor(actor_id="a", name="A"))
+        part(ops.ListRuns(project="p"), actor=Actor(actor_id="a", name="A"))
     with pytest.raises(TreadleError, check=lambda e: e.code == "bad_request"):
         part("no request", actor=Actor(actor_id="a", name="A"))
 
