@@ -8,6 +8,7 @@ import datetime as dt
 import functools
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ from treadle.records.errors import TreadleError
 from treadle.store.db import Connection, Database
 from treadle.store.queries import events as queries
 
+#: Longest part of a request, in bytes of JSON, that stands in its event as it is.
+_LARGE = 8192
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -65,14 +68,32 @@ class Dispatcher:
         Raises:
             TreadleError: `denied`, or whatever the operation itself raises.
         """
-        operation, method = self._find(type(request))
-        check_names(request, reads=operation.writes is None)
-        check_allowed(operation, request, actor)
-        call = Call(actor=actor, event_time=utc(event_time or self.clock.now()), idempotency_key=idempotency_key)
+        operation, method, call = self._admit(request, actor, idempotency_key, event_time)
         if operation.writes is None:
             with self.database.read() as connection:
                 return method(connection, request, call)
         return self.database.write(functools.partial(self._run, operation, method, request, call))
+
+    def submit(
+        self, request: Any, *, actor: Actor, idempotency_key: str | None = None, event_time: dt.datetime | None = None
+    ) -> Future[Any]:
+        """Run a writing operation for a caller whose thread must not wait: the future has the answer once it is on disk.
+
+        Raises:
+            TreadleError: what can be known before the write, as `denied`; the operation's own errors are the future's.
+        """
+        operation, method, call = self._admit(request, actor, idempotency_key, event_time)
+        if operation.writes is None:
+            raise TypeError(f"{operation.name} reads; only writes are submitted")
+        return self.database.submit(functools.partial(self._run, operation, method, request, call))
+
+    def _admit(
+        self, request: Any, actor: Actor, idempotency_key: str | None, event_time: dt.datetime | None
+    ) -> tuple[Operation, Callable[..., Any], Call]:
+        operation, method = self._find(type(request))
+        check_names(request, reads=operation.writes is None)
+        check_allowed(operation, request, actor)
+        return operation, method, Call(actor=actor, event_time=utc(event_time or self.clock.now()), idempotency_key=idempotency_key)
 
     def _find(self, request: type) -> tuple[Operation, Callable[..., Any]]:
         operation = operations().get(request)
@@ -97,7 +118,7 @@ class Dispatcher:
         changed = not isinstance(answer, Unchanged)
         answer = answer if changed else answer.answer
         if changed and operation.writes is not None and not operation.writes.measures:
-            _tell(tx, operation.writes, request, answer, call)
+            events.append(tx, call, **_event(operation.writes, request, answer))
         if call.idempotency_key:
             kept = answer.without_secret() if hasattr(answer, "without_secret") else answer
             queries.insert_answer(
@@ -158,23 +179,23 @@ def check_names(request: Any, *, reads: bool = True) -> None:
             )
 
 
-def _tell(tx: Connection, writes: Writes, request: Any, answer: Any, call: Call) -> None:
-    """The write's event, in the write's transaction."""
+def _event(writes: Writes, request: Any, answer: Any) -> dict[str, Any]:
+    """The write's event."""
     fields = msgspec.to_builtins(request)
     facts = {name: getattr(answer, name) for name in ("number", "state") if hasattr(answer, name)}
-    events.append(
-        tx,
-        call,
-        type=writes.event or fields["type"],
-        subject=writes.subject.format(**{**fields, **facts}),
-        project=fields.get("project", ""),
-        environment=fields.get("environment") or getattr(answer, "environment", ""),
-        payload=_payload(fields, facts) if writes.event else fields.get("payload", {}),
-        event_id=fields.get("event_id") if not writes.event else None,
-    )
+    return {
+        "type": writes.event or fields["type"],
+        "subject": writes.subject.format(**{**fields, **facts}),
+        "project": fields.get("project", ""),
+        "environment": fields.get("environment") or getattr(answer, "environment", ""),
+        "payload": _payload({**fields, **facts}) if writes.event else fields.get("payload", {}),
+        "event_id": fields.get("event_id") if not writes.event else None,
+    }
 
 
-def _payload(fields: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-    """The request as an event tells it; large parts (a whole project) by their digest."""
-    told = {**fields, **msgspec.to_builtins(facts)}
-    return {k: (v if len(canonical(v)) <= 8192 else {"digest": digest_of(v)}) for k, v in told.items()}
+def _payload(told: dict[str, Any]) -> msgspec.Raw:
+    """The request as an event tells it, already in JSON; large parts (a whole project) by their digest."""
+    whole = canonical(told)
+    if len(whole) > _LARGE:
+        whole = canonical({k: (v if len(canonical(v)) <= _LARGE else {"digest": digest_of(v)}) for k, v in told.items()})
+    return msgspec.Raw(whole)

@@ -54,8 +54,9 @@ def append(
 ) -> str:
     """Write an event into the running transaction; returns its id.
 
-    `payload` is any JSON-able value or record. Its digest (BLAKE3 of a random salt and the canonical JSON) goes into the chain; the
-    payload itself can be erased. The salt keeps a digest from being guessed back once the payload is gone.
+    `payload` is any JSON-able value or record, or canonical JSON as `msgspec.Raw`. Its digest (BLAKE3 of a random salt and the
+    canonical JSON) goes into the chain; the payload itself can be erased. The salt keeps a digest from being guessed back once the
+    payload is gone.
 
     Raises:
         TreadleError: `conflict` where `event_id` is taken.

@@ -357,14 +357,17 @@ class Trace:
 
 
 def test_hops_and_statements_of_the_main_paths(database, tmp_path):
-    """At most two statements a write and one a read, at most five own frames from the dispatcher down to the statement.
+    """Two statements a write and one a read, at most five own frames from the dispatcher down to the statement.
+
+    A new run looks its experiment up, which is one more.
 
     Not counted are the transaction's own (BEGIN, SAVEPOINT, RELEASE) and the frames of `store/db.py` that run it.
     """
     dispatch = Dispatcher(database, [Ledger(database, LocalBlobs(tmp_path / "blobs"))], complete=False)
+    dispatch(ops.CreateRun(project="p", run_id="first"), actor=SYSTEM)  # makes the experiment
     metric = Metric(key="loss", value=1.0)
     expected = [
-        (ops.CreateRun(project="p", run_id="r"), 2),
+        (ops.CreateRun(project="p", run_id="r"), 3),
         (ops.MoveRun(project="p", run_id="r", state="running"), 2),
         (ops.LogMetrics(project="p", run_id="r", metrics=[metric]), 2),
         (ops.ListRuns(project="p"), 1),
