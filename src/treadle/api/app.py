@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.api.errors import encode
-from treadle.api.guard import MAX_BODY, Guard, answer
+from treadle.api.guard import MAX_BODY, MAX_UPLOAD, Guard, answer
 from treadle.api.openapi import document
 from treadle.client.wire import EVENT_TIME, IDEMPOTENCY_KEY, PREFIX, Routes, Wire, wires
 from treadle.operations.workshop import ListProjects
@@ -50,13 +50,14 @@ def build_app(
     names: Iterable[str] = (),
     addresses: bool = False,
     max_body: int = MAX_BODY,
+    max_upload: int = MAX_UPLOAD,
     mounts: Iterable[tuple[str, ASGIApp]] = (),
 ) -> Starlette:
     """The ASGI application.
 
     Args:
         dispatch: the one door.
-        authenticate, nobody, names, addresses, max_body: see `Guard`.
+        authenticate, nobody, names, addresses, max_body, max_upload: see `Guard`.
         mounts: (path, application) beside the API, `("", console)` for all the rest.
     """
 
@@ -77,7 +78,15 @@ def build_app(
         Mount(PREFIX, Api(dispatch)),
         *(Mount(path, app) for path, app in mounts),
     ]
-    guard = Middleware(Guard, authenticate=authenticate, nobody=nobody, names=tuple(names), addresses=addresses, max_body=max_body)
+    guard = Middleware(
+        Guard,
+        authenticate=authenticate,
+        nobody=nobody,
+        names=tuple(names),
+        addresses=addresses,
+        max_body=max_body,
+        max_upload=max_upload,
+    )
     return Starlette(
         routes=routes,
         middleware=[guard],

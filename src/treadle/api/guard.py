@@ -8,6 +8,7 @@ the console's login, which leads back; a program is told so in JSON.
 
 import ipaddress
 import logging
+import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from http.cookies import CookieError, SimpleCookie
@@ -31,6 +32,10 @@ COOKIE = "treadle_token"
 #: Where a browser signs in.
 LOGIN = "/login"
 MAX_BODY = 32 * 1024 * 1024
+#: Bytes of a file, which is never held in memory.
+MAX_UPLOAD = 1 << 40
+#: Requests (all PUT) whose body is such a file.
+_UPLOADS = re.compile(r"/files/|(/mlflow/[^/]+)?/(ajax-)?api/2\.0/mlflow-artifacts/(artifacts|mpu)/")
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -45,6 +50,7 @@ class Guard:
         names: host names, besides loopback's, that this server answers to.
         addresses: answer to any bare IP address too (a server that listens beyond loopback).
         max_body: bytes that a request may bring.
+        max_upload: bytes that one may bring whose body is a file.
         open_prefixes: paths served to anybody (the console's login and static files).
     """
 
@@ -57,6 +63,7 @@ class Guard:
         names: Iterable[str] = (),
         addresses: bool = False,
         max_body: int = MAX_BODY,
+        max_upload: int = MAX_UPLOAD,
         open_prefixes: tuple[str, ...] = (LOGIN, "/static/"),
     ):
         self._app = app
@@ -65,6 +72,7 @@ class Guard:
         self._names = {name.lower() for name in names}
         self._addresses = addresses
         self._max_body = max_body
+        self._max_upload = max_upload
         self._open_prefixes = open_prefixes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,10 +81,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers: Headers = scope["headers"]
+        limit = self._max_upload if is_upload(scope["method"], scope["path"]) else self._max_body
         try:
             self._check_host(_one(headers, b"host"))
             self._check_origin(scope["method"], headers)
-            self._check_size(headers)
+            _check_size(headers, limit)
             actor = await self._actor(scope["path"], headers)
         except TreadleError as error:
             status, more = (413 if error.details.get("limit") else None), ()
@@ -85,7 +94,7 @@ class Guard:
             await answer(send, *encode(error, status), close=True, method=scope["method"], more=more)
             return
         scope.setdefault("state", {})["actor"] = actor
-        await self._app(scope, self._limited(receive), send)
+        await self._app(scope, _limited(receive, limit), send)
 
     def _check_host(self, host: str) -> None:
         name = host_name(host)
@@ -109,11 +118,6 @@ class Guard:
                 details={"origin": origin},
             )
 
-    def _check_size(self, headers: Headers) -> None:
-        length = _one(headers, b"content-length")
-        if length.isdigit() and int(length) > self._max_body:
-            raise self.too_large()
-
     async def _actor(self, path: str, headers: Headers) -> Actor | None:
         token = bearer(headers) or cookie(headers)
         if token:
@@ -131,26 +135,43 @@ class Guard:
             )
         return self._nobody
 
-    def _limited(self, receive: Receive) -> Receive:
-        seen = 0
 
-        async def counted() -> Any:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_body:
-                raise self.too_large()
-            return message
+def is_upload(method: str, path: str) -> bool:
+    """Whether a request's body is a file, which may be large because it is stored as it comes.
 
-        return counted
+    >>> is_upload("PUT", "/files/p/run_1/model.bin"), is_upload("POST", "/api/projects"), is_upload("PUT", "/api/projects/p/views/v")
+    (True, False, False)
+    """
+    return method == "PUT" and _UPLOADS.match(path) is not None
 
-    def too_large(self) -> TreadleError:
-        """The error of a body over the limit."""
-        return TreadleError(
-            f"The request is larger than {self._max_body:,} bytes.",
-            remedy="Send it in parts (metrics: fewer a call; files: treadle data ingest).",
-            details={"limit": self._max_body},
-        )
+
+def too_large(limit: int) -> TreadleError:
+    """The error of a body over the limit."""
+    return TreadleError(
+        f"The request is larger than {limit:,} bytes.",
+        remedy="Send it in parts (metrics: fewer a call; files: treadle data ingest, or PUT /files/…).",
+        details={"limit": limit},
+    )
+
+
+def _check_size(headers: Headers, limit: int) -> None:
+    length = _one(headers, b"content-length")
+    if length.isdigit() and int(length) > limit:
+        raise too_large(limit)
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    seen = 0
+
+    async def counted() -> Any:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise too_large(limit)
+        return message
+
+    return counted
 
 
 async def answer(
