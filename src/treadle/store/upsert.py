@@ -10,6 +10,7 @@ literal, a tenth of what the driver's own way costs.
 """
 
 import functools
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -93,6 +94,11 @@ def insert_new(tx: Connection, table: Table, rows: Row | Sequence[Row]) -> int:
     return count
 
 
+def inserting(tx: Connection, table: Table) -> Any:
+    """What `insert_new` executes, as an expression: for a path that counts its hops."""
+    return _inserting(tx.dialect.name, table)
+
+
 def insert_or_update(
     tx: Connection,
     table: Table,
@@ -118,6 +124,13 @@ def insert_or_update(
     statement = _statement(tx.dialect.name, table, convert.columns, update, tuple(newer), convert.computed)
     for sql, parameters in statement.given(convert(rows)):
         tx.exec_driver_sql(sql, parameters)
+
+
+@functools.cache
+def _inserting(dialect: str, table: Table) -> Any:
+    # inline: no RETURNING of keys; the row count is otherwise kept for updates and deletes only
+    insert = importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+    return insert.on_conflict_do_nothing().inline().execution_options(preserve_rowcount=True)
 
 
 # ── the statement ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, 
 
 from treadle.records.ledger import Event
 from treadle.store import tables as t
-from treadle.store.upsert import insert_new, insert_or_update
+from treadle.store.upsert import insert_or_update, inserting
 
 #: A project of this name in a question stands for all projects.
 EVERY = "*"
@@ -18,7 +18,7 @@ _COLUMNS = [c for c in t.events.c if c.name != "salt"]
 
 def insert_event(tx: Connection, event: dict[str, Any]) -> bool:
     """An unsealed event; False where its id is there."""
-    return insert_new(tx, t.events, event) == 1
+    return tx.execute(inserting(tx, t.events), event).rowcount == 1
 
 
 def get_event(connection: Connection, project: str, event_id: str) -> Event | None:
