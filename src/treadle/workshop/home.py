@@ -23,6 +23,7 @@ from treadle.releases.service import Releases
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database
 from treadle.store.migrate import ensure
+from treadle.tracking.service import services as tracking_services
 from treadle.workshop.overview import Rooms
 from treadle.workshop.places import home_path
 from treadle.workshop.service import Workbench
@@ -55,8 +56,8 @@ class Workshop:
         self.monitoring = Monitoring(database, layout, self.blobs, self.data)
         rooms = Rooms(self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring)
         self.workbench = Workbench(layout, self.blobs, rooms)
-        services = (self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring, self.workbench)
-        self.dispatch = Dispatcher(database, services, clock=self.clock)
+        rooms_services = (self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring, self.workbench)
+        self.dispatch = Dispatcher(database, (*rooms_services, *tracking_services(self.blobs)), clock=self.clock)
         self.data.dispatch = self.dispatch
         self.actor = actor or self.access.actor_here()
 

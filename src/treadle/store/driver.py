@@ -1,0 +1,36 @@
+"""Statements as text, for paths that measure their cost: building an expression, even a cached one, costs several times what SQLite needs
+to run it. Parameters are written `?` and go to the driver as they are: times as microseconds, JSON as text."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+#: Most ids in one statement.
+_MANY = 500
+
+
+def fetch(connection: Connection, statement: str, *values: Any) -> list[Any]:
+    """The rows that a statement finds."""
+    return list(connection.exec_driver_sql(_marked(connection.dialect.name, statement), values).all())
+
+
+def run(tx: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Run a statement for each of the rows of parameters; how many rows it changed."""
+    if not rows:
+        return 0
+    given = tuple(rows[0]) if len(rows) == 1 else [tuple(row) for row in rows]
+    return tx.exec_driver_sql(_marked(tx.dialect.name, statement), given).rowcount
+
+
+def chunks(ids: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
+    """The ids a few hundred at a time, and as many question marks."""
+    for start in range(0, len(ids), _MANY):
+        some = ids[start : start + _MANY]
+        yield some, ", ".join(["?"] * len(some))
+
+
+@functools.lru_cache(512)
+def _marked(dialect: str, statement: str) -> str:
+    return statement.replace("?", "%s") if dialect == "postgresql" else statement

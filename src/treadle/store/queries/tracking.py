@@ -1,0 +1,309 @@
+"""Statements on runs that a script logs, and what it logs to them."""
+
+import datetime as dt
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, delete, select, update
+
+from treadle.records.clock import from_micros
+from treadle.records.states import RunState
+from treadle.records.tracking import (
+    Lifecycle,
+    Point,
+    RunInput,
+    RunModel,
+    TrackedRun,
+)
+from treadle.store import tables as t
+from treadle.store.driver import chunks, fetch, run
+from treadle.store.upsert import insert_rows, upsert_rows
+
+
+class Head(NamedTuple):
+    """What writing to a run needs to know of it."""
+
+    experiment: str
+    created: int
+    lifecycle: str
+    pipeline: str
+
+
+# ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_RUN = (
+    "run_id, environment, experiment, pipeline, state, name, user_name, lifecycle, actor, git_revision, parent_run, "
+    "created, started, ended, deleted, error, code_digest, environment_digest"
+)
+_NEW_RUN = (
+    "project",
+    "run_id",
+    "environment",
+    "experiment",
+    "pipeline",
+    "state",
+    "name",
+    "user_name",
+    "lifecycle",
+    "params",
+    "reason",
+    "actor",
+    "definition_digest",
+    "project_digest",
+    "code_digest",
+    "environment_digest",
+    "git_revision",
+    "parent_run",
+    "event_time",
+    "recorded_time",
+    "created",
+    "started",
+)
+
+
+def run_head(connection: Connection, project: str, run_id: str) -> Head | None:
+    """What writing to a run needs to know of it, None where there is none."""
+    statement = "SELECT experiment, created, lifecycle, pipeline FROM runs WHERE project = ? AND run_id = ?"
+    found = fetch(connection, statement, project, run_id)
+    return Head(*found[0]) if found else None
+
+
+def insert_tracked_run(tx: Connection, row: dict[str, Any]) -> bool:
+    """A new run of a script, times in microseconds, JSON as text; False where its id is there."""
+    return insert_rows(tx, t.runs, _NEW_RUN, [tuple(row[name] for name in _NEW_RUN)]) == 1
+
+
+def update_run(tx: Connection, project: str, run_id: str, values: dict[str, Any]) -> None:
+    """Set columns of a run; times in microseconds."""
+    sets = ", ".join(f"{name} = ?" for name in values)
+    run(tx, f"UPDATE runs SET {sets} WHERE project = ? AND run_id = ?", [(*values.values(), project, run_id)])
+
+
+def tracked_runs(
+    connection: Connection, project: str, run_ids: Sequence[str], *, wanted: Callable[[str, str], bool] | None = None
+) -> list[TrackedRun]:
+    """Runs with everything that was logged to them, in the order of the ids; unknown ones are left out.
+
+    Args:
+        wanted: (kind, name) → whether to answer it; kinds are metrics, params, tags, inputs and models, the latter two without a name.
+    """
+    found: dict[str, TrackedRun] = {}
+    for some, marks in chunks(run_ids):
+        where = f"WHERE project = ? AND run_id IN ({marks})"
+        of = (project, *some)
+        metrics, params, tags = ({run_id: [] for run_id in some} for _ in range(3))
+        for run_id, name, value, step, time in fetch(
+            connection, f"SELECT run_id, name, value, step, time FROM latest_metrics {where} ORDER BY run_id, name", *of
+        ):
+            if wanted is None or wanted("metrics", name):
+                metrics[run_id].append(Point(key=name, value=math.nan if value is None else value, step=step, time=time))
+        for table, into in (("params", params), ("tags", tags)):
+            for run_id, name, value in fetch(connection, f"SELECT run_id, name, value FROM {table} {where} ORDER BY run_id, name", *of):
+                if wanted is None or wanted(table, name):
+                    into[run_id].append((name, value))
+        inputs = inputs_of(connection, project, some) if wanted is None or wanted("inputs", "") else {}
+        models = models_of(connection, project, some) if wanted is None or wanted("models", "") else {}
+        for row in fetch(connection, f"SELECT {_RUN} FROM runs {where}", *of):
+            run_id = row[0]
+            found[run_id] = _tracked(
+                project, row, metrics[run_id], dict(params[run_id]), dict(tags[run_id]), inputs.get(run_id, []), models.get(run_id, [])
+            )
+    return [found[run_id] for run_id in run_ids if run_id in found]
+
+
+def _tracked(
+    project: str,
+    row: Any,
+    metrics: list[Point],
+    params: dict[str, str],
+    tags: dict[str, str],
+    inputs: list[RunInput],
+    models: list[RunModel],
+) -> TrackedRun:
+    return TrackedRun(
+        project=project,
+        run_id=row[0],
+        experiment_id=row[2],
+        pipeline=row[3],
+        state=RunState(row[4]),
+        name=row[5],
+        user=row[6],
+        lifecycle=Lifecycle(row[7]),
+        actor=row[8],
+        git_revision=row[9],
+        parent_run=row[10],
+        created=from_micros(row[11]),
+        started=_moment(row[12]),
+        ended=_moment(row[13]),
+        deleted=_moment(row[14]),
+        error=row[15],
+        metrics=metrics,
+        params=params,
+        tags=tags,
+        inputs=inputs,
+        models=models,
+    )
+
+
+def tracked_of(project: str, row: dict[str, Any], params: dict[str, str], tags: dict[str, str]) -> TrackedRun:
+    """The record of a row that was just inserted."""
+    told = [row.get(name) for name in _RUN.split(", ")]
+    return _tracked(project, told, [], dict(sorted(params.items())), dict(sorted(tags.items())), [], [])
+
+
+def run_origin(connection: Connection, project: str, run_id: str) -> dict[str, Any]:
+    """What a run was started with that a retry must repeat."""
+    names = ("environment", "experiment", "pipeline", "parent_run", "git_revision", "code_digest", "environment_digest")
+    found = fetch(connection, f"SELECT {', '.join(names)} FROM runs WHERE project = ? AND run_id = ?", project, run_id)
+    return dict(zip(names, found[0], strict=True)) if found else {}
+
+
+def inputs_of(connection: Connection, project: str, run_ids: Sequence[str]) -> dict[str, list[RunInput]]:
+    """Data that runs read, by run."""
+    found: dict[str, list[RunInput]] = {}
+    for some, marks in chunks(run_ids):
+        statement = (
+            "SELECT i.run_id, i.name, i.digest, i.context, i.tags, d.source_type, d.source, d.schema, d.profile FROM run_inputs i "
+            "LEFT JOIN tracked_datasets d "
+            "ON d.project = i.project AND d.experiment = i.experiment AND d.name = i.name AND d.digest = i.digest "
+            f"WHERE i.project = ? AND i.run_id IN ({marks}) ORDER BY i.run_id, i.created, i.name, i.digest"
+        )
+        for run_id, name, digest, context, tags, source_type, source, schema, profile in fetch(connection, statement, project, *some):
+            known = RunInput(
+                name=name,
+                digest=digest,
+                source_type=source_type or "",
+                source=source or "",
+                schema=schema,
+                profile=profile,
+                context=context,
+                tags=msgspec.json.decode(tags),
+            )
+            found.setdefault(run_id, []).append(known)
+    return found
+
+
+def models_of(connection: Connection, project: str, run_ids: Sequence[str]) -> dict[str, list[RunModel]]:
+    """Logged models that runs read and made, by run."""
+    found: dict[str, list[RunModel]] = {}
+    for some, marks in chunks(run_ids):
+        statement = (
+            f"SELECT run_id, model_id, role, step FROM run_models WHERE project = ? AND run_id IN ({marks}) "
+            "ORDER BY run_id, recorded_time, step, model_id"
+        )
+        for run_id, model_id, role, step in fetch(connection, statement, project, *some):
+            found.setdefault(run_id, []).append(RunModel(model_id=model_id, role=role, step=step))
+    return found
+
+
+# ── what is logged ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+_POINT = ("project", "run_id", "name", "step", "time", "value", "nan")
+#: The latest of a metric is the greatest (step, time, value). NaN counts as 0, as it does for MLflow, and gives way to a number of 0.
+_LATEST = (
+    "INSERT INTO latest_metrics (project, run_id, name, experiment, created, step, time, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (project, run_id, name) DO UPDATE SET step = excluded.step, time = excluded.time, value = excluded.value "
+    "WHERE (excluded.step, excluded.time, COALESCE(excluded.value, 0.0), excluded.value IS NOT NULL) > "
+    "(latest_metrics.step, latest_metrics.time, COALESCE(latest_metrics.value, 0.0), latest_metrics.value IS NOT NULL)"
+)
+
+Value = tuple[str, int, int, float]
+
+
+def latest_key(point: Value) -> tuple[int, int, float, bool]:
+    """By what the latest of a metric's (name, step, time, value) is told."""
+    _, step, time, value = point
+    return (step, time, 0.0, False) if math.isnan(value) else (step, time, value, True)
+
+
+def put_points(tx: Connection, project: str, run_id: str, head: Head, points: Sequence[Value]) -> int:
+    """Keep (name, step, time, value) and, of each name, the latest; returns how many were new."""
+    rows = [
+        (project, run_id, name, step, time, 0.0, 1) if value != value else (project, run_id, name, step, time, value, 0)
+        for name, step, time, value in points
+    ]
+    new = insert_rows(tx, t.metrics, _POINT, rows)
+    if not new:
+        return 0
+    latest: dict[str, Value] = {}
+    for point in points:
+        there = latest.get(point[0])
+        if there is None or latest_key(point) > latest_key(there):
+            latest[point[0]] = point
+    now = [
+        (project, run_id, name, head.experiment, head.created, step, time, None if math.isnan(value) else value)
+        for name, step, time, value in latest.values()
+    ]
+    run(tx, _LATEST, now)
+    return new
+
+
+_PAIR = ("project", "run_id", "name", "experiment", "created", "value", "head")
+
+
+def put_params(tx: Connection, project: str, run_id: str, head: Head, params: dict[str, str]) -> dict[str, str]:
+    """Keep parameters that are not there yet; returns the values that are there of those that are there with another."""
+    rows = [(project, run_id, name, head.experiment, head.created, value, value[: t.INDEXED]) for name, value in params.items()]
+    if insert_rows(tx, t.params, _PAIR, rows) == len(rows):
+        return {}
+    known: dict[str, str] = {}
+    for some, marks in chunks(list(params)):
+        statement = f"SELECT name, value FROM params WHERE project = ? AND run_id = ? AND name IN ({marks})"
+        known |= dict(tuple(row) for row in fetch(tx, statement, project, run_id, *some))
+    return {name: known[name] for name, value in params.items() if known[name] != value}
+
+
+def put_tags(tx: Connection, project: str, run_id: str, head: Head, tags: dict[str, str]) -> int:
+    """Set tags of a run."""
+    rows = [(project, run_id, name, head.experiment, head.created, value, value[: t.INDEXED]) for name, value in tags.items()]
+    return upsert_rows(tx, t.tags, _PAIR, rows, update=("value", "head"))
+
+
+def drop_tag(tx: Connection, project: str, run_id: str, name: str) -> bool:
+    """Remove a tag of a run; False where it is not there."""
+    g = t.tags.c
+    return tx.execute(delete(t.tags).where(g.project == project, g.run_id == run_id, g.name == name)).rowcount == 1
+
+
+def put_inputs(tx: Connection, project: str, run_id: str, head: Head, inputs: Sequence[RunInput], at: int) -> int:
+    """Data that a run read; what is known of the same (name, digest) stays. Returns how many were new to the run."""
+    columns = ("project", "experiment", "name", "digest", "source_type", "source", "schema", "profile", "recorded_time")
+    rows = [(project, head.experiment, i.name, i.digest, i.source_type, i.source, i.schema, i.profile, at) for i in inputs]
+    insert_rows(tx, t.tracked_datasets, columns, rows)
+    columns = ("project", "run_id", "name", "digest", "experiment", "created", "context", "tags")
+    rows = [
+        (project, run_id, i.name, i.digest, head.experiment, head.created, i.context, msgspec.json.encode(i.tags).decode()) for i in inputs
+    ]
+    return insert_rows(tx, t.run_inputs, columns, rows)
+
+
+def put_run_models(tx: Connection, project: str, run_id: str, models: Sequence[RunModel], at: int) -> int:
+    """Logged models that a run read or made."""
+    rows = [(project, run_id, m.role, m.model_id, m.step, at) for m in models]
+    columns = ("project", "run_id", "role", "model_id", "step", "recorded_time")
+    return upsert_rows(tx, t.run_models, columns, rows, update=("step",))
+
+
+def move_to_experiment(tx: Connection, project: str, run_id: str, old: str, new: str) -> None:
+    """Put a run, its logged models and every copy of its experiment's id into another experiment."""
+    for row in fetch(tx, "SELECT name, digest FROM run_inputs WHERE project = ? AND run_id = ?", project, run_id):
+        statement = (
+            "INSERT INTO tracked_datasets (project, experiment, name, digest, source_type, source, schema, profile, recorded_time) "
+            "SELECT project, ?, name, digest, source_type, source, schema, profile, recorded_time FROM tracked_datasets "
+            "WHERE project = ? AND experiment = ? AND name = ? AND digest = ? ON CONFLICT DO NOTHING"
+        )
+        run(tx, statement, [(new, project, old, row[0], row[1])])
+    for table in (t.params, t.tags, t.latest_metrics, t.run_inputs, t.runs):
+        c = table.c
+        tx.execute(update(table).where(c.project == project, c.run_id == run_id).values(experiment=new))
+    m = t.logged_models.c
+    models = list(tx.execute(select(m.model_id).where(m.project == project, m.run_id == run_id)).scalars())
+    for table in (t.logged_model_params, t.logged_model_tags, t.logged_model_metrics, t.logged_models):
+        c = table.c
+        tx.execute(update(table).where(c.project == project, c.model_id.in_(models)).values(experiment=new))
+
+
+def _moment(value: int | None) -> dt.datetime | None:
+    return None if value is None else from_micros(value)

@@ -1,0 +1,13 @@
+"""The room's services, as the workshop gives them to the one door."""
+
+from treadle.plugins.storage import BlobStore
+from treadle.tracking.experiments import ExperimentVerbs
+from treadle.tracking.files import Files
+from treadle.tracking.logged_models import ModelVerbs
+from treadle.tracking.pending import Pending
+from treadle.tracking.runs import RunVerbs
+
+
+def services(blobs: BlobStore) -> tuple[object, ...]:
+    """Every service of the room: together they implement all of `operations/tracking.py`."""
+    return (ExperimentVerbs(), RunVerbs(), ModelVerbs(), Files(blobs), Pending())
