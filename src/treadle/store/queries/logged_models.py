@@ -98,7 +98,7 @@ def logged_models(connection: Connection, project: str, model_ids: Sequence[str]
     return [found[model_id] for model_id in model_ids if model_id in found]
 
 
-def put_model_points(tx: Connection, rows: Sequence[Sequence[Any]]) -> None:
+def put_model_points(tx: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Measurements of logged models."""
     columns = ("project", "model_id", "name", "run_id", "dataset_name", "dataset_digest", "step", "time", "experiment", "value")
     upsert_rows(tx, t.logged_model_metrics, columns, rows, update=("value",))
