@@ -13,8 +13,9 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -91,6 +92,25 @@ class Client:
         status, content = self._exchange("PUT", target, file, headers)
         if status not in (200, 201, 204):
             raise _error(status, content)
+
+    @contextlib.contextmanager
+    def get_file(self, project: str, owner: str, path: str) -> Iterator[BinaryIO]:
+        """The content of a file of a run or logged model, as it comes; to be read before anything else is called.
+
+        Raises:
+            TreadleError: what the server says.
+        """
+        target = f"{self._base}/files/{quote(project, safe='')}/{quote(owner, safe='')}/{quote(path)}"
+        connection = self._connection()
+        connection.request("GET", target, headers=self._headers)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise _error(answer.status, answer.read())
+        try:
+            yield cast("BinaryIO", answer)
+        finally:
+            answer.close()
+            self._drop()
 
     def version(self) -> dict[str, Any]:
         """What the server says of itself: `{"name": "treadle", "version": …}`."""

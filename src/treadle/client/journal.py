@@ -102,6 +102,7 @@ class Reader:
         self.files = path.with_suffix(".files")
         self._shipped = path.with_suffix(".shipped")
         self._refused = path.with_suffix(".refused")
+        self._lock = path.with_suffix(".lock")
         self.header, self._start = self._read_header()
         self.position = self._read_position()
 
@@ -143,7 +144,7 @@ class Reader:
             file.unlink()
         with contextlib.suppress(FileNotFoundError):
             self.files.rmdir()
-        for path in (self._shipped, self.path):
+        for path in (self._shipped, self.path, self._lock):
             path.unlink(missing_ok=True)
 
     def abandoned(self) -> bool:
@@ -158,15 +159,13 @@ class Reader:
     @contextlib.contextmanager
     def alone(self) -> Iterator[bool]:
         """Be the only one who ships it; False where somebody else does."""
-        with self._shipped.with_suffix(".lock").open("a") as file:
+        with self._lock.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield False
                 return
             yield True
-            if not self.path.exists():
-                Path(file.name).unlink(missing_ok=True)
 
     def _read_header(self) -> tuple[Header, int]:
         with self.path.open("rb") as file:

@@ -4,16 +4,18 @@ A server where one is named (`url`, TREADLE_URL), else the home here (TREADLE_HO
 thread, so that a script does not wait for it.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from treadle.client.http import Client
 from treadle.client.journal import Reader, journals
 from treadle.client.run import Run
 from treadle.client.shipping import Sink, drain
-from treadle.operations.tracking import GetTrackedRun, PutFile, SearchRuns, UpdateRun
+from treadle.operations.tracking import GetFile, GetTrackedRun, PutFile, SearchRuns, UpdateRun
 from treadle.records.states import RunState
 from treadle.workshop.places import home_path, project_here, spool_path
 
@@ -39,6 +41,13 @@ class HomeSink:
         size = file.stat().st_size
         self._workshop.call(PutFile(project=project, owner=run_id, path=path, digest=digest, size=size, media_type=media_type))
 
+    @contextlib.contextmanager
+    def open_file(self, project: str, owner: str, path: str) -> Iterator[BinaryIO]:
+        """A file's content, verified."""
+        kept = self._workshop.call(GetFile(project=project, owner=owner, path=path))
+        with self._workshop.blobs.path(kept.digest).open("rb") as file:
+            yield file
+
     def close(self) -> None:
         """Close the home."""
         self._workshop.close()
@@ -57,6 +66,10 @@ class ServerSink:
     def put_file(self, project: str, run_id: str, path: str, file: Path, media_type: str) -> None:
         """Upload it."""
         self._client.put_file(project, run_id, path, file, media_type)
+
+    def open_file(self, project: str, owner: str, path: str) -> AbstractContextManager[BinaryIO]:
+        """A file's content."""
+        return self._client.get_file(project, owner, path)
 
     def close(self) -> None:
         """Close the connections."""
@@ -206,6 +219,6 @@ def _close_if_open(reader: Reader, sink: Sink) -> None:
         sink.call(UpdateRun(project=project, run_id=run_id, state=RunState.failed, ended=last, error=why))
 
 
-def connect(target: str) -> Sink:
+def connect(target: str) -> HomeSink | ServerSink:
     """A server's address, or a home's folder."""
     return ServerSink(target) if target.startswith(("http://", "https://")) else HomeSink(Path(target))
