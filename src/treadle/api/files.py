@@ -31,7 +31,7 @@ NOBODY = "-"
 UNKNOWN = "application/octet-stream"
 _CHUNK = 1 << 20
 #: The connection of a refused upload up to this size stays open to its end, so that its sender gets to read why.
-_DRAINED = 8 << 20
+_DRAINED = 32 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _MEDIA = re.compile(r"[\w.+*-]{1,100}/[\w.+*-]{1,100}(;[\x20-\x7e]{0,90})?", re.ASCII)
 #: For every file that is given out: whatever is in it, it is no page of this server.
@@ -288,6 +288,11 @@ def _span(asked: str, size: int) -> tuple[int, int] | None:
             details={"status": 416, "size": size},
         )
     return start, end
+
+
+def verified(file: BinaryIO, size: int, digest: str) -> Iterator[bytes]:
+    """A file's bytes in pieces, the last one only if all of them fit the digest; raises `corrupt`."""
+    return _reading(file, 0, size, digest)
 
 
 def _reading(file: BinaryIO, start: int, end: int, digest: str | None) -> Iterator[bytes]:

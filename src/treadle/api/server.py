@@ -20,7 +20,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.api.app import build_app
-from treadle.api.guard import host_name, is_loopback, own_names
+from treadle.api.files import FILES, FileRoutes
+from treadle.api.guard import MAX_UPLOAD, host_name, is_loopback, own_names
 from treadle.records.errors import TreadleError
 
 log = logging.getLogger("treadle.api")
@@ -58,13 +59,16 @@ def serve(
         )
     listener = bind(host, port)
     port = listener.getsockname()[1]
+    max_upload = int(os.environ.get("TREADLE_MAX_UPLOAD", MAX_UPLOAD))
+    files = FileRoutes(workshop.dispatch, workshop.blobs, max_upload=max_upload)
     app = build_app(
         workshop.dispatch,
         authenticate=workshop.access.authenticate,
         nobody=None if beyond or require_token else workshop.actor,
         names=[*map(host_name, allow_hosts), *(own_names() if beyond else ()), host],
         addresses=beyond,
-        mounts=[("", Later(console, workshop))] if console else [],
+        max_upload=max_upload,
+        mounts=[(FILES, files), *([("", Later(console, workshop))] if console else [])],
     )
     config = uvicorn.Config(
         app,

@@ -179,7 +179,10 @@ def _lifecycle(connection: Connection, project: str, owner: str) -> str:
     found = queries.owner_lifecycle(connection, project, owner) if owner else str(Lifecycle.active)
     if found is None:
         raise TreadleError(
-            f"There is no run or logged model {owner[:80]!r} in project {project!r}.", remedy="List runs: treadle runs", code="not_found"
+            f"There is no run or logged model {owner[:80]!r} in project {project!r}.",
+            remedy="List runs: treadle runs",
+            code="not_found",
+            details={"missing": _kind(owner), "id": owner[:80]},
         )
     return found
 
@@ -190,8 +193,12 @@ def _writable(connection: Connection, project: str, owner: str) -> None:
             f"{owner} is in the bin, so nothing can be written to it.",
             remedy=f"Take it back first: treadle runs restore {owner}",
             code="conflict",
-            details={"lifecycle": "deleted", "owner": owner},
+            details={"binned": _kind(owner), "id": owner},
         )
+
+
+def _kind(owner: str) -> str:
+    return "logged_model" if owner.startswith("m-") else "run"
 
 
 def _upload(connection: Connection, project: str, upload_id: str) -> Upload:
