@@ -1,8 +1,12 @@
 """The application: the operations table as routes, plus `/health`, `/version`, `/openapi.json` and what is mounted beside.
 
 These hand-written routes are all there are. The API never imports a line of user code: definitions arrive as data.
+
+Operations do not pass Starlette's stack, and a write takes no thread: it is decoded where it arrives, handed to the database's
+writer, and its answer awaited. Reads run in a thread, since they wait for the database.
 """
 
+import asyncio
 import datetime as dt
 import functools
 import importlib.metadata
@@ -10,12 +14,14 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -31,11 +37,14 @@ from treadle.records.errors import TreadleError
 
 log = logging.getLogger("treadle.api")
 
+#: Longest body, in bytes, that is decoded on the event loop (about a millisecond).
+_SHORT = 256 * 1024
+_UNDER = f"{PREFIX}/"
 _KEY = re.compile(r"^[\x21-\x7e]{1,200}$")
 
 
 class Door(Protocol):
-    """The one door (`treadle.ledger.dispatch.Dispatcher`)."""
+    """The one door (`treadle.ledger.dispatch.Dispatcher`). Where it has `submit` too, writes go through that."""
 
     def __call__(self, request: Any, *, actor: Actor, idempotency_key: str | None, event_time: dt.datetime | None) -> Any:
         """Run an operation."""
@@ -52,7 +61,7 @@ def build_app(
     max_body: int = MAX_BODY,
     max_upload: int = MAX_UPLOAD,
     mounts: Iterable[tuple[str, ASGIApp]] = (),
-) -> Starlette:
+) -> ASGIApp:
     """The ASGI application.
 
     Args:
@@ -75,23 +84,28 @@ def build_app(
         Route("/health", health),
         Route("/version", version),
         Route("/openapi.json", openapi),
-        Mount(PREFIX, Api(dispatch)),
         *(Mount(path, app) for path, app in mounts),
     ]
-    guard = Middleware(
-        Guard,
-        authenticate=authenticate,
-        nobody=nobody,
-        names=tuple(names),
-        addresses=addresses,
-        max_body=max_body,
-        max_upload=max_upload,
-    )
-    return Starlette(
+    guarding: dict[str, Any] = {
+        "authenticate": authenticate,
+        "nobody": nobody,
+        "names": tuple(names),
+        "addresses": addresses,
+        "max_body": max_body,
+        "max_upload": max_upload,
+    }
+    rest = Starlette(
         routes=routes,
-        middleware=[guard],
+        middleware=[Middleware(Guard, **guarding)],
         exception_handlers={TreadleError: _told, 404: _lost, 405: _lost, Exception: _broken},
     )
+    api = ServerErrorMiddleware(Guard(Api(dispatch), **guarding), handler=_broken)
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        await (api if path.startswith(_UNDER) or path == PREFIX else rest)(scope, receive, send)
+
+    return front
 
 
 class Api:
@@ -99,6 +113,7 @@ class Api:
 
     def __init__(self, dispatch: Callable[..., Any]):
         self._dispatch = dispatch
+        self._submit: Callable[..., Future[Any]] | None = getattr(dispatch, "submit", None)
         self._routes = Routes(list(wires().values()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,12 +124,12 @@ class Api:
         try:
             wire, path = self._route(method, scope)
             body = await _body(scope, receive)
-            status, content = await run_in_threadpool(self._run, wire, path, scope, body)
+            content = await self._run(wire, path, scope, body)
         except TreadleError as error:
             finer = error.details.get("status") or (413 if error.details.get("limit") else None)
             await answer(send, *encode(error, finer), close=finer == 413, method=method, allow=error.details.get("allow", ""))
             return
-        await answer(send, status, content)
+        await answer(send, 200, content)
 
     def _route(self, method: str, scope: Scope) -> tuple[Wire, dict[str, str]]:
         raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
@@ -133,22 +148,34 @@ class Api:
             )
         raise TreadleError(f"There is nothing at {scope['path']}.", remedy="See /openapi.json for what there is.", code="not_found")
 
-    def _run(self, wire: Wire, path: dict[str, str], scope: Scope, body: bytes) -> tuple[int, bytes]:
-        """Decode, dispatch, encode: runs in a thread, the only one the request has."""
-        headers = {k: v.decode("latin-1") for k, v in scope["headers"]}
+    async def _run(self, wire: Wire, path: dict[str, str], scope: Scope, body: bytes) -> bytes:
         try:
-            request = wire.decode(path, scope["query_string"].decode("latin-1"), body)
-            result = self._dispatch(
-                request,
-                actor=scope["state"]["actor"],
-                idempotency_key=_idempotency_key(headers),
-                event_time=_event_time(headers),
-            )
+            if self._submit is None or wire.operation.writes is None:
+                return await run_in_threadpool(self._read, wire, path, scope, body)
+            if len(body) <= _SHORT:
+                request, given = _decoded(wire, path, scope, body)
+            else:
+                request, given = await run_in_threadpool(_decoded, wire, path, scope, body)
+            return msgspec.json.encode(await asyncio.wrap_future(self._submit(request, **given)))
         except TreadleError:
             raise
         except Exception as error:
             raise _unexpected(error, wire.operation.name) from error
-        return 200, msgspec.json.encode(result)
+
+    def _read(self, wire: Wire, path: dict[str, str], scope: Scope, body: bytes) -> bytes:
+        request, given = _decoded(wire, path, scope, body)
+        return msgspec.json.encode(self._dispatch(request, **given))
+
+
+def _decoded(wire: Wire, path: dict[str, str], scope: Scope, body: bytes) -> tuple[Any, dict[str, Any]]:
+    """The request, and what else the dispatcher is told."""
+    headers = {k: v.decode("latin-1") for k, v in scope["headers"]}
+    request = wire.decode(path, scope["query_string"].decode("latin-1"), body)
+    return request, {
+        "actor": scope["state"]["actor"],
+        "idempotency_key": _idempotency_key(headers),
+        "event_time": _event_time(headers),
+    }
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:

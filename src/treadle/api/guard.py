@@ -37,6 +37,9 @@ MAX_UPLOAD = 1 << 40
 #: Requests (all PUT) whose body is such a file.
 _UPLOADS = re.compile(r"/files/|(/mlflow/[^/]+)?/(ajax-)?api/2\.0/mlflow-artifacts/(artifacts|mpu)/")
 
+#: How many Host headers that were found good are not looked at again.
+_REMEMBERED = 1000
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -74,6 +77,7 @@ class Guard:
         self._max_body = max_body
         self._max_upload = max_upload
         self._open_prefixes = open_prefixes
+        self._welcome: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Guard one request."""
@@ -97,8 +101,12 @@ class Guard:
         await self._app(scope, _limited(receive, limit), send)
 
     def _check_host(self, host: str) -> None:
+        if host in self._welcome:
+            return
         name = host_name(host)
         if name in self._names or is_loopback(name) or (self._addresses and is_address(name)):
+            if len(self._welcome) < _REMEMBERED:
+                self._welcome.add(host)
             return
         raise TreadleError(
             f"This server does not answer to the host name {name!r}.",

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 import uvicorn
 
@@ -30,6 +31,7 @@ from treadle.operations.ledger import (
     CreateActor,
     CreateRun,
     DisableActor,
+    Done,
     GetRun,
     IssueToken,
     ListActors,
@@ -332,6 +334,76 @@ def test_an_unforeseen_error_is_numbered_and_not_told(house: House, caplog: pyte
     assert (status, error["code"]) == (500, "internal")
     assert "secret detail" not in json.dumps(error)
     assert error["details"]["number"] in caplog.text
+
+
+class Unforeseen:
+    """A room whose write fails as nobody foresaw, and one that is told to wait."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+
+    @implements(SetTags)
+    def set_tags(self, tx: Any, request: SetTags, call: Any) -> Any:
+        self.threads.append(threading.current_thread().name)
+        if "fail" in request.tags:
+            raise ZeroDivisionError("secret detail")
+        return Done()
+
+
+def test_a_write_is_submitted_whatever_its_size_and_fails_as_any_other(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    room = Unforeseen()
+    house.dispatch = Dispatcher(house.database, [room], complete=False)
+    submitted: list[Any] = []
+    submit = house.dispatch.submit
+    house.dispatch.submit = lambda request, **more: submitted.append(request) or submit(request, **more)  # type: ignore[assignment]
+    with house.serving() as port:
+        for tags in ({"a": "b"}, {"a": "b" * 600_000}):
+            assert ask(port, "POST", "/api/projects/p/runs/r/tags", msgspec.json.encode({"tags": tags}))[0] == 200
+        assert ask(port, "POST", "/api/projects/p/runs/r/tags", b'{"tags": 3}')[0] == 400
+        status, error, _ = ask(port, "POST", "/api/projects/p/runs/r/tags", b'{"tags": {"fail": ""}}')
+    assert (status, error["code"]) == (500, "internal")
+    assert "secret detail" not in json.dumps(error)
+    assert error["details"]["number"] in caplog.text
+    assert [len(request.tags) for request in submitted] == [1, 1, 1]
+    assert set(room.threads) == {"treadle-writer"}
+
+
+def test_many_writes_wait_together_and_reads_pass_them(house: House) -> None:
+    """More writes than there are threads wait for the writer; a read is answered meanwhile."""
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(tx: Any) -> None:
+        begun.set()
+        assert go.wait(60)
+
+    with house.serving() as port:
+        held = house.database.submit(hold)
+        assert begun.wait(60)
+        outcomes: list[int] = []
+        body = b'{"run_id": "r%d"}'
+        asking = [
+            threading.Thread(target=lambda n=n: outcomes.append(ask(port, "POST", "/api/projects/p/runs", body % n)[0])) for n in range(60)
+        ]
+        for thread in asking:
+            thread.start()
+        assert ask(port, "GET", "/api/whoami")[0] == 200
+        assert outcomes == []
+        go.set()
+        for thread in asking:
+            thread.join()
+        held.result(60)
+    assert outcomes == [200] * 60
+
+
+def test_an_unforeseen_error_before_the_api_is_told_as_json(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(token: str) -> Any:
+        raise ZeroDivisionError("secret detail")
+
+    house.access.authenticate = broken  # type: ignore[method-assign]
+    with house.serving() as port:
+        status, error, _ = ask(port, "GET", "/api/whoami", Authorization="Bearer trd_x")
+    assert (status, error["code"]) == (500, "internal")
+    assert "secret detail" not in json.dumps(error)
 
 
 def test_a_retried_write_changes_nothing(house: House, port: int) -> None:
