@@ -116,8 +116,8 @@ def log_metrics(tx: Connection, project: str, run_id: str, metrics: Sequence[Met
     """
     points = {(m.key, m.step, m.time or at, m.value) for m in metrics}
     latest: dict[str, tuple[int, dt.datetime, float]] = {}
-    for name, *point in points:
-        latest[name] = max(latest.get(name, tuple(point)), tuple(point))
+    for name, step, time, value in points:
+        latest[name] = max(latest.get(name, (step, time, value)), (step, time, value))
     base = {"project": project, "run_id": run_id}
     of = {**base, "of_project": project, "of_run": run_id}
     rows = [{**of, "name": n, "step": s, "time": w, "value": v} for n, (s, w, v) in latest.items()]
