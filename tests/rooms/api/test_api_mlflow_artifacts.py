@@ -43,7 +43,8 @@ class Shop(House):
         async def app(scope, receive, send):
             path = raw_path(scope).removeprefix(BASE)
             assert streams(path), path
-            await proxy(scope, receive, send, project="p", path=path)
+            scope["state"]["project"] = "p"
+            await proxy({**scope, "raw_path": path.encode("latin-1")}, receive, send)
 
         return app
 

@@ -1,15 +1,16 @@
 """Artifacts in the protocol: listings as rows of the table, and the `mlflow-artifacts` proxy, which streams.
 
-For `app.py`: `ROWS` go into the table like any others. What `streams(path)` says yes to (`path`: as sent, behind the base path, from
-`/api/…`, `/ajax-api/…` or `/get-artifact` on) goes to `await Proxy(dispatch, blobs)(scope, receive, send, project=…, path=…)`, body
-unread; it answers, errors included. `server-info` may say `multipart_uploads_enabled`: true, `multipart_downloads_enabled`: false.
+For `app.py`: `ROWS` go into the table like any others. Requests whose path `streams` says yes to (decoded or not, behind the base path,
+from `/api/…`, `/ajax-api/…`, `/get-artifact` or `/model-versions/get-artifact` on) go to `Proxy`, an ASGI application that reads the project
+in `scope["state"]["project"]` and the path in `raw_path`, its body unread; it answers, errors included. `server-info` may say
+`multipart_uploads_enabled`: true, `multipart_downloads_enabled`: false.
 """
 
 import posixpath
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote
 
 import msgspec
 from msgspec import Struct
@@ -38,6 +39,8 @@ from treadle.records.ids import new_id
 from treadle.records.ledger import Artifact
 from treadle.records.tracking import Upload
 
+#: Before the paths, to name a project.
+BASE = "/mlflow/"
 #: Most parts of an upload.
 MOST_PARTS = 10_000
 #: Bytes of what the browser may upload to a run.
@@ -164,11 +167,15 @@ class Proxy:
     def __init__(self, dispatch: Callable[..., Any], blobs: Blobs, *, max_upload: int = MAX_UPLOAD):
         self._dispatch, self._blobs, self._max = dispatch, blobs, max_upload
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, *, project: str, path: str) -> None:
-        """Answer one request; `path` is one that `streams` says yes to."""
-        actor = scope["state"]["actor"]
-        context = Context(project, actor, lambda request: self._dispatch(request, actor=actor))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        actor, path = scope["state"]["actor"], raw_path(scope)
+        context = Context(scope["state"].get("project", "default"), actor, lambda request: self._dispatch(request, actor=actor))
         try:
+            if not streams(path):
+                raise ProtocolError("ENDPOINT_NOT_FOUND", f"There is nothing at {path[:200]}.")
             await _Exchange(scope, receive, send, context, self._blobs, self._max).serve(path)
         except TreadleError as error:
             await _refuse(scope, send, translate(error))
@@ -286,14 +293,14 @@ class _Exchange:
         if not 1 <= asked.num_parts <= MOST_PARTS:
             raise ProtocolError("INVALID_PARAMETER_VALUE", f"num_parts must be between 1 and {MOST_PARTS}")
         upload: Upload = self._context.call(StartUpload(project=project, upload_id=new_id("upl"), owner=where.owner, path=where.path))
-        split = urlsplit(raw_path(self._scope)).path.partition("/mpu/create")[0]
-        base = f"{self._scope.get('scheme', 'http')}://{header(self._scope, b'host')}{split}/mpu/part/{upload.upload_id}"
+        base = f"{self._scope.get('scheme', 'http')}://{header(self._scope, b'host')}{BASE}{quote(project, safe='')}"
+        parts = f"{base}/api/2.0/mlflow-artifacts/mpu/part/{upload.upload_id}"
         token = header(self._scope, b"authorization")
         headers = {"Authorization": token} if token else {}
         numbers = range(1, asked.num_parts + 1)
         return {
             "upload_id": upload.upload_id,
-            "credentials": [{"url": f"{base}/{n}", "part_number": n, "headers": headers} for n in numbers],
+            "credentials": [{"url": f"{parts}/{n}", "part_number": n, "headers": headers} for n in numbers],
         }
 
     async def _part(self, rest: str) -> None:
