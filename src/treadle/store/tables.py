@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 from treadle.records.clock import from_micros, micros
@@ -67,10 +68,17 @@ def _key(name: str) -> Column[Any]:
     return Column(name, String(200), primary_key=True, nullable=False)
 
 
+def _bytewise(length: int) -> String:
+    """Text that is ordered by its bytes, as SQLite orders all of it, whatever language the database speaks."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
 def _name(name: str, *, nullable: bool = False, default: str | None = None) -> Column[Any]:
     return Column(name, String(400), nullable=nullable, server_default=default)
 
 
+#: Of an index that only what is in the bin is in.
+BINNED = text("deleted IS NOT NULL")
 PROJECT = "project"
 ENVIRONMENT = "environment"
 
@@ -196,6 +204,7 @@ edges = Table(
     _name("run_id", nullable=True),
     Column("recorded_time", Time, nullable=False),
     Index("edges_parent", PROJECT, "parent"),
+    Index("edges_run", PROJECT, "run_id"),
 )
 
 # ── definitions ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -279,6 +288,7 @@ runs = Table(
     Index("runs_name", PROJECT, "experiment", "lifecycle", "name", "created", "run_id"),
     Index("runs_status", PROJECT, "experiment", "lifecycle", "state", "created", "run_id"),
     Index("runs_parent", PROJECT, "parent_run"),
+    Index("runs_binned", PROJECT, "deleted", sqlite_where=BINNED, postgresql_where=BINNED),
 )
 
 #: How much of a text value stands in an index: enough to tell values apart, and less than the page of any database.
@@ -355,7 +365,7 @@ artifacts = Table(
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    Column("path", String(1000), primary_key=True),
+    Column("path", _bytewise(1000), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     _name("media_type"),
@@ -480,6 +490,7 @@ logged_model_metrics = Table(
     _name("experiment"),
     Column("value", Double),
     Index("logged_model_metrics_value", PROJECT, "experiment", "name", "value", "model_id"),
+    Index("logged_model_metrics_run", PROJECT, "run_id"),
     sqlite_with_rowid=False,
 )
 
@@ -581,6 +592,7 @@ step_cache = Table(
     _name("run_id"),
     Column("recorded_time", Time, nullable=False),
     Index("step_cache_step", PROJECT, "step", "recorded_time"),
+    Index("step_cache_run", PROJECT, "run_id"),
 )
 
 log_lines = Table(
@@ -618,6 +630,7 @@ firings = Table(
     Column("reason", Json, nullable=False),
     Column("recorded_time", Time, nullable=False),
     Index("firings_time", PROJECT, ENVIRONMENT, "name", "event_time"),
+    Index("firings_run", PROJECT, "run_id"),
 )
 
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

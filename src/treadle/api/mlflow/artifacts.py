@@ -1,8 +1,8 @@
 """Artifacts in the protocol: listings as rows of the table, and the `mlflow-artifacts` proxy, which streams.
 
 For `app.py`: `ROWS` go into the table like any others. Requests whose path `streams` says yes to (decoded or not, behind the base path,
-from `/api/…`, `/ajax-api/…`, `/get-artifact` or `/model-versions/get-artifact` on) go to `Proxy`, an ASGI application that reads the project
-in `scope["state"]["project"]` and the path in `raw_path`, its body unread; it answers, errors included. `server-info` may say
+from `/api/…`, `/ajax-api/…`, `/get-artifact` or `/model-versions/get-artifact` on) go to `Proxy`, an ASGI application that reads the
+project in `scope["state"]["project"]` and the path in `raw_path`; it answers, errors included. `server-info` may say
 `multipart_uploads_enabled`: true, `multipart_downloads_enabled`: false.
 """
 

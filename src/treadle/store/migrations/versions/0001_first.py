@@ -72,7 +72,7 @@ def upgrade() -> None:
         "artifacts",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("run_id", sa.String(length=200), nullable=False),
-        sa.Column("path", sa.String(length=1000), nullable=False),
+        sa.Column("path", sa.String(length=1000).with_variant(sa.String(length=1000, collation="C"), "postgresql"), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("media_type", sa.String(length=400), nullable=False),
@@ -130,6 +130,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "child", "parent", "role"),
     )
     op.create_index("edges_parent", "edges", ["project", "parent"], unique=False)
+    op.create_index("edges_run", "edges", ["project", "run_id"], unique=False)
     op.create_table(
         "events",
         sa.Column("project", sa.String(length=200), nullable=False),
@@ -190,6 +191,7 @@ def upgrade() -> None:
         sa.Column("recorded_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "environment", "name", "run_id"),
     )
+    op.create_index("firings_run", "firings", ["project", "run_id"], unique=False)
     op.create_index("firings_time", "firings", ["project", "environment", "name", "event_time"], unique=False)
     op.create_table(
         "grants",
@@ -284,6 +286,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "model_id", "name", "run_id", "dataset_name", "dataset_digest", "step", "time"),
         sqlite_with_rowid=False,
     )
+    op.create_index("logged_model_metrics_run", "logged_model_metrics", ["project", "run_id"], unique=False)
     op.create_index(
         "logged_model_metrics_value", "logged_model_metrics", ["project", "experiment", "name", "value", "model_id"], unique=False
     )
@@ -505,6 +508,14 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("project", "run_id"),
     )
+    op.create_index(
+        "runs_binned",
+        "runs",
+        ["project", "deleted"],
+        unique=False,
+        sqlite_where=sa.text("deleted IS NOT NULL"),
+        postgresql_where=sa.text("deleted IS NOT NULL"),
+    )
     op.create_index("runs_created", "runs", ["project", "experiment", "lifecycle", "created", "run_id"], unique=False)
     op.create_index("runs_ended", "runs", ["project", "experiment", "lifecycle", "ended", "created", "run_id"], unique=False)
     op.create_index("runs_name", "runs", ["project", "experiment", "lifecycle", "name", "created", "run_id"], unique=False)
@@ -548,6 +559,7 @@ def upgrade() -> None:
         sa.Column("recorded_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "cache_key"),
     )
+    op.create_index("step_cache_run", "step_cache", ["project", "run_id"], unique=False)
     op.create_index("step_cache_step", "step_cache", ["project", "step", "recorded_time"], unique=False)
     op.create_table(
         "steps",
