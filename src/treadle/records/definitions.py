@@ -211,14 +211,22 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
 
 class Environment(Struct, frozen=True, kw_only=True):
-    """Where endpoints live. `approvers`: names whose approval is asked (any one of them); `auto_approve`: the named policy actor
-    that may grant by itself when all gates hold, empty where a person must."""
+    """Where endpoints live. `auto_approve`: the named policy actor that may grant by itself when all gates hold, empty where a person must.
+
+    `documents` are the sections of the model card that must be written before an approval is granted. An approval that nobody gave expires
+    after `approval_within_s`; a version that serves is due for review every `review_every_s`; both 0 for never. With `archive_others`,
+    older versions that do not serve are archived when one is promoted here.
+    """
 
     name: str
     after: str = ""  # the environment in which a version must serve, smoke-tested, before it may come here
     auto_approve: str = ""
     four_eyes: bool = True
     variables: dict[str, str] = {}
+    documents: tuple[str, ...] = ()
+    approval_within_s: int = 0
+    review_every_s: int = 0
+    archive_others: bool = False
 
 
 class Project(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,18 @@ from treadle.records.definitions import Column, FeatureView
 from treadle.records.states import ApprovalState, VersionState
 
 
+#: Sections of a model card that a machine cannot know: key → (title, what to write).
+CARD_SECTIONS: dict[str, tuple[str, str]] = {
+    "intended_use": ("Intended use", "Who uses the predictions, for which decisions, and what they are not meant for."),
+    "limits": ("Limits", "Where the model is known to be wrong, untested or out of its range."),
+    "fairness": ("Fairness", "Which groups were looked at, what was found, and what follows from it."),
+    "risks": ("Risks and mitigations", "What can go wrong for whom, and what is done about it."),
+    "data": ("Data, in words", "How the data came about, what is missing from it, personal data in it."),
+    "owners": ("Owners", "Who answers for the model, and how to reach them."),
+    "maintenance": ("Maintenance", "When it is reviewed, retrained and retired."),
+}
+
+
 class SliceMetrics(Struct, frozen=True, kw_only=True):
     """Metrics on the rows where `column` has `value`."""
 
@@ -121,7 +133,11 @@ class Bundle(Struct, frozen=True, kw_only=True):
 
 
 class ModelVersion(Struct, frozen=True, kw_only=True):
-    """A registered model version."""
+    """A registered model version.
+
+    `bundle_digest` is empty until the version is sealed: it can be stored, loaded and compared before, and released only after. `stage` is
+    the older vocabulary of MLflow clients and moves nothing. `previous` is the version before it, None for the first.
+    """
 
     project: str
     model: str
@@ -137,10 +153,116 @@ class ModelVersion(Struct, frozen=True, kw_only=True):
     recorded_time: dt.datetime | None = None
     description: str = ""
     tags: dict[str, str] = {}
+    stage: str = "None"
+    source: str = ""  # where its files are: `runs:/…`, `models:/m-…`, `mlflow-artifacts:/…`; empty for a bundle of ours
+    model_id: str = ""  # the logged model it was made of
+    run_link: str = ""
+    status: str = "READY"
+    status_message: str = ""
+    pinned: bool = False
+    downloads: int = 0
+    review_due: dt.datetime | None = None
+    updated: dt.datetime | None = None
+    previous: int | None = None
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it has a bundle."""
+        return bool(self.bundle_digest)
+
+
+class RegisteredModel(Struct, frozen=True, kw_only=True):
+    """A model as a thing of its own: what people say of it, its aliases, and the newest version of each stage."""
+
+    project: str
+    model: str
+    description: str
+    actor: str
+    tags: dict[str, str]
+    card: dict[str, str]  # sections that people wrote, for every version
+    created: dt.datetime
+    updated: dt.datetime
+    versions: int = 0
+    newest: int = 0
+    aliases: dict[str, int] = {}
+    latest: list[ModelVersion] = []
+
+
+class Use(Struct, frozen=True, kw_only=True):
+    """Something that refers to a model or version. `keeps`: it cannot be deleted while this is so."""
+
+    kind: str  # endpoint | alias | release | snapshot | pin | copy
+    name: str
+    text: str
+    keeps: bool
+    environment: str = ""
+    number: int = 0
+
+
+class Removal(Struct, frozen=True, kw_only=True):
+    """What a deletion takes with it, or with `preview` would, and what keeps it from being done."""
+
+    preview: bool
+    versions: list[int]
+    aliases: list[str]
+    kept: list[str]
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """One fact of two versions side by side; None where a version has none. `change` is the right number less the left one."""
+
+    section: str  # facts | metrics | params | schema | data | code | environment | tags
+    name: str
+    left: Any
+    right: Any
+    same: bool
+    change: float | None = None
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """Two versions side by side."""
+
+    left: ModelVersion
+    right: ModelVersion
+    items: list[Difference]
+
+
+class Download(Struct, frozen=True, kw_only=True):
+    """Where a version's files are, and how often that was asked."""
+
+    uri: str
+    downloads: int
+
+
+class Comment(Struct, frozen=True, kw_only=True):
+    """What somebody said about a thing."""
+
+    project: str
+    comment_id: str
+    subject: str  # approval/…, model/delay/3, run/…
+    actor: str
+    text: str
+    event_time: dt.datetime
+
+
+class Webhook(Struct, frozen=True, kw_only=True):
+    """An address that is told of events. Its secret is never answered."""
+
+    project: str
+    webhook_id: str
+    name: str
+    url: str
+    events: list[str]  # registered_model.created, model_version.created, …
+    description: str
+    state: str  # active | disabled
+    actor: str
+    created: dt.datetime
+    updated: dt.datetime
+    signed: bool = False  # it has a secret
 
 
 class Approval(Struct, frozen=True, kw_only=True):
-    """A question, whom it was put to, and the answer."""
+    """A question, whom it was put to, and the answer. After `expires`, business time, it can no longer be granted."""
 
     project: str
     environment: str
@@ -153,3 +275,41 @@ class Approval(Struct, frozen=True, kw_only=True):
     decided_by: str | None = None
     decided_time: dt.datetime | None = None
     comment: str = ""
+    expires: dt.datetime | None = None
+
+
+class CardField(Struct, frozen=True, kw_only=True):
+    """One line of a card: a name and what is known, in words."""
+
+    name: str
+    text: str
+
+
+class CardTable(Struct, frozen=True, kw_only=True):
+    """A table of a card."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
+class CardSection(Struct, frozen=True, kw_only=True):
+    """A section of a card. `text` was written by people; `missing` says how to write it where nobody has."""
+
+    key: str
+    title: str
+    fields: list[CardField] = []
+    tables: list[CardTable] = []
+    text: str = ""
+    missing: str = ""
+
+
+class Card(Struct, frozen=True, kw_only=True):
+    """A model card: what the record knows of a version, and what people wrote."""
+
+    project: str
+    model: str
+    number: int
+    state: str
+    made: dt.datetime
+    sections: list[CardSection]
+    text: str = ""  # rendered, where Markdown or HTML was asked for

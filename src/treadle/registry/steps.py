@@ -207,6 +207,8 @@ def seal(
                 "from": report.test_from.isoformat() if report.test_from else None,
                 "until": report.test_until.isoformat() if report.test_until else None,
                 "metrics": report.metrics,
+                "champion": {"version": report.champion_version, "metrics": report.champion} if report.champion else None,
+                "slices": [{"column": s.column, "value": s.value, "rows": s.rows, "metrics": s.metrics} for s in report.slices],
             },
             "gates": [{"gate": r.gate, "passed": r.passed, "text": r.text} for r in results],
         },
@@ -240,16 +242,21 @@ def ask(here: RunContext, version: ModelVersion) -> list[Approval]:
         )
         if declared is not None and declared.auto_approve and approval.state == "waiting":
             policy = Actor(actor_id=f"policy:{declared.auto_approve}", name=declared.auto_approve, kind="policy", role=Role.approver)
-            approval = dispatch(
-                DecideApproval(
-                    project=here.project,
-                    approval_id=approval.approval_id,
-                    grant=True,
-                    comment=f"All {len(version.gates)} gates passed; granted by the declared policy {declared.auto_approve}.",
-                ),
-                actor=policy,
-                event_time=here.clock.now(),
-            )
+            try:
+                approval = dispatch(
+                    DecideApproval(
+                        project=here.project,
+                        approval_id=approval.approval_id,
+                        grant=True,
+                        comment=f"All {len(version.gates)} gates passed; granted by the declared policy {declared.auto_approve}.",
+                    ),
+                    actor=policy,
+                    event_time=here.clock.now(),
+                )
+            except TreadleError as error:
+                if "missing_documents" not in error.details:
+                    raise
+                here.log(f"{error.what} {error.remedy}")  # the question waits for them
         answers.append(approval)
     return answers
 

@@ -1,12 +1,14 @@
 """How a project says how its model changes: `tr.canary(guard=tr.not_harmed("brier", margin=0.001), share=0.5, deadline="14d")`."""
 
 import datetime as dt
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from treadle.records.clock import seconds
 from treadle.records.definitions import Canary, Dataset, Endpoint, Environment, Monitor, Trigger
 from treadle.records.errors import TreadleError
+from treadle.records.models import CARD_SECTIONS
 
 
 class Guard(Struct, frozen=True, kw_only=True):
@@ -108,13 +110,47 @@ def endpoint(
 
 
 def environment(
-    name: str, *, after: str = "", auto_approve: str = "", four_eyes: bool = True, variables: dict[str, str] | None = None
+    name: str,
+    *,
+    after: str = "",
+    auto_approve: str = "",
+    four_eyes: bool = True,
+    variables: dict[str, str] | None = None,
+    documents: Sequence[str] = (),
+    approval_within: str | dt.timedelta = "",
+    review_every: str | dt.timedelta = "",
+    archive_others: bool = False,
 ) -> Environment:
-    """Where endpoints live. `after` names the environment in which a version must serve, smoke-tested, before it may come here.
+    """Where endpoints live.
 
-    `auto_approve` names a policy actor that grants by itself when all gates hold; where it is empty, a person must.
+    Args:
+        name: dev, staging, prod, …
+        after: the environment in which a version must serve, smoke-tested, before it may come here.
+        auto_approve: a policy actor that grants by itself when all gates hold; where it is empty, a person must.
+        four_eyes: whoever asks for an approval cannot grant it.
+        variables: of the environment.
+        documents: sections of the model card (`intended_use`, `limits`, …) without which no approval is granted.
+        approval_within: how long a question waits for its answer, `"14d"`; then it expires.
+        review_every: how often a version that serves must be looked at again, `"90d"`.
+        archive_others: archive the older versions that do not serve when one is promoted here.
     """
-    return Environment(name=name, after=after, auto_approve=auto_approve, four_eyes=four_eyes, variables=variables or {})
+    unknown = [section for section in documents if section not in CARD_SECTIONS]
+    if unknown:
+        raise _wrong(
+            f"{', '.join(map(repr, unknown))}: a card has no such section; those that people write are {', '.join(CARD_SECTIONS)}",
+            'documents=["intended_use", "limits"]',
+        )
+    return Environment(
+        name=name,
+        after=after,
+        auto_approve=auto_approve,
+        four_eyes=four_eyes,
+        variables=variables or {},
+        documents=tuple(documents),
+        approval_within_s=_seconds(approval_within) if approval_within else 0,
+        review_every_s=_seconds(review_every) if review_every else 0,
+        archive_others=archive_others,
+    )
 
 
 def _seconds(duration: str | dt.timedelta) -> int:

@@ -23,6 +23,8 @@ from treadle.records.releases import Evidence, Release
 from treadle.records.serving import ServedEndpoint, Snapshot
 from treadle.records.states import RELEASE_MOVES, VERSION_MOVES, ReleaseState, VersionState, move
 from treadle.registry import service as registry
+from treadle.registry.approvals import unsealed
+from treadle.registry.policy import promoted
 from treadle.releases import advance as steps
 from treadle.releases import traffic
 from treadle.releases.publish import Publisher
@@ -265,6 +267,8 @@ class Releases:
             then = replace(then, generation=self._snapshot(tx, snapshot, wanted, release.project, release.environment, call))
         if then.state == ReleaseState.promoted:
             self._exchange(tx, then, call, up=then.to_version, down=then.from_version)
+            where = {"project": then.project, "model": then.model, "environment": then.environment}
+            promoted(tx, call, **where, number=then.to_version, before=then.from_version)
         if then.ended is not None:
             self._alias(tx, then, call, traffic.CHALLENGER, None)
         queries.update_release(tx, then)
@@ -333,6 +337,8 @@ class Releases:
     def _approved(self, tx: Connection, request: StartRelease, model: str) -> tuple[str, str]:
         """Bundle digest and approval of the version, which must be approved for the environment."""
         version = registry.version_of(tx, request.project, model, request.version) if request.version > 0 else None
+        if version is not None and not version.sealed:
+            raise unsealed(version, "released")
         approval = version and registry.approved_for(tx, request.project, model, version.number, request.environment)
         if version is None or approval is None:
             state = version.state if version else "unknown"

@@ -10,12 +10,13 @@ from treadle.records.definitions import Project
 from treadle.records.models import Approval, GateResult, ModelVersion
 from treadle.records.states import ApprovalState, VersionState
 from treadle.store import tables as t
-from treadle.store.upsert import insert_new
+from treadle.store.upsert import insert_new, insert_or_update
 
 _m = t.model_versions.c
 _a = t.aliases.c
 _q = t.approvals.c
 
+_n = t.model_numbers.c
 #: Names of the aliases of a version in one text, so that a version and its aliases are one statement.
 _names = (
     select(func.aggregate_strings(_a.alias, "\n"))
@@ -24,46 +25,72 @@ _names = (
     .scalar_subquery()
     .label("names")
 )
+_before = t.model_versions.alias("before")
+_previous = (
+    select(func.max(_before.c.number))
+    .where(_before.c.project == _m.project, _before.c.model == _m.model, _before.c.number < _m.number)
+    .correlate(t.model_versions)
+    .scalar_subquery()
+    .label("previous")
+)
+#: What a version is read from; `version_from` makes it of a row.
+VERSION = (t.model_versions, _names, _previous)
 
 
 def insert_version(tx: Connection, row: dict[str, Any]) -> None:
-    """A new version. `insert_new`, because PostgreSQL then meets a number that was taken meanwhile by running the write again."""
-    insert_new(
-        tx,
-        t.models,
-        {
-            **{k: row[k] for k in ("project", "model", "actor")},
-            "tags": {},
-            "card": {},
-            "created": row["recorded_time"],
-            "updated": row["recorded_time"],
-        },
-    )
-    insert_new(tx, t.model_versions, {**row, "card": {}, "updated": row["recorded_time"]})
+    """A new version, its tags and its number. `insert_new`, because PostgreSQL then meets a number that was taken meanwhile by running
+    the write again."""
+    now = row["recorded_time"]
+    of = {k: row[k] for k in ("project", "model", "actor")}
+    insert_new(tx, t.models, {**of, "tags": {}, "card": {}, "created": now, "updated": now})
+    insert_new(tx, t.model_versions, {**row, "card": {}, "updated": now})
+    put_version_tags(tx, row["project"], row["model"], row["number"], row["tags"])
+    insert_or_update(tx, t.model_numbers, {"project": row["project"], "model": row["model"], "last": row["number"]})
+    touch_model(tx, row["project"], row["model"], now)
+
+
+def put_version_tags(tx: Connection, project: str, model: str, number: int, tags: dict[str, str]) -> None:
+    """The tags of a version where they are searched, in place of those there."""
+    v = t.version_tags.c
+    tx.execute(delete(t.version_tags).where(v.project == project, v.model == model, v.number == number))
+    of = {"project": project, "model": model, "number": number}
+    insert_new(tx, t.version_tags, [{**of, "name": k, "value": value, "head": value[: t.INDEXED]} for k, value in tags.items()])
+
+
+def touch_model(tx: Connection, project: str, model: str, now: dt.datetime) -> None:
+    """A model was changed now."""
+    tx.execute(update(t.models).where(t.models.c.project == project, t.models.c.model == model).values(updated=now))
+
+
+def update_version(tx: Connection, project: str, model: str, number: int, values: dict[str, Any]) -> None:
+    """Set columns of a version."""
+    tx.execute(update(t.model_versions).where(_m.project == project, _m.model == model, _m.number == number).values(**values))
 
 
 def last_number(tx: Connection, project: str, model: str) -> int:
-    """The highest number of a model, 0 where it has no version."""
-    return tx.execute(select(func.coalesce(func.max(_m.number), 0)).where(_m.project == project, _m.model == model)).scalar_one()
+    """The highest number that a model ever had, 0 where it never had a version."""
+    given = select(_n.last).where(_n.project == project, _n.model == model).scalar_subquery()
+    query = select(func.coalesce(func.max(_m.number), 0), func.coalesce(given, 0)).where(_m.project == project, _m.model == model)
+    return max(tx.execute(query).one())
 
 
 def find_version(tx: Connection, project: str, model: str, number: int) -> ModelVersion | None:
     """A version; number 0 is the newest."""
     query = _versions(project, model)
     query = query.where(_m.number == number) if number else query.order_by(_m.number.desc()).limit(1)
-    return _version(tx.execute(query).first())
+    return _maybe(tx.execute(query).first())
 
 
 def find_registered(tx: Connection, project: str, model: str, bundle_digest: str, run_id: str) -> ModelVersion | None:
     """The version that this bundle of this run was registered as."""
-    return _version(tx.execute(_versions(project, model).where(_m.bundle_digest == bundle_digest, _m.run_id == run_id)).first())
+    return _maybe(tx.execute(_versions(project, model).where(_m.bundle_digest == bundle_digest, _m.run_id == run_id)).first())
 
 
 def find_alias(tx: Connection, project: str, model: str, alias: str) -> ModelVersion | None:
     """The version an alias names."""
     on = and_(_a.project == _m.project, _a.model == _m.model, _a.number == _m.number)
     query = _versions(project, model).join(t.aliases, on).where(_a.alias == alias)
-    return _version(tx.execute(query).first())
+    return _maybe(tx.execute(query).first())
 
 
 def list_versions(tx: Connection, project: str, model: str, *, before: int | None, limit: int) -> list[ModelVersion]:
@@ -71,12 +98,12 @@ def list_versions(tx: Connection, project: str, model: str, *, before: int | Non
     query = _versions(project, model).order_by(_m.number.desc()).limit(limit)
     if before is not None:
         query = query.where(_m.number < before)
-    return [version for row in tx.execute(query) if (version := _version(row)) is not None]
+    return [version_from(row) for row in tx.execute(query)]
 
 
 def set_state(tx: Connection, project: str, model: str, number: int, state: VersionState) -> None:
     """Put a version into a state."""
-    tx.execute(update(t.model_versions).where(_m.project == project, _m.model == model, _m.number == number).values(state=str(state)))
+    update_version(tx, project, model, number, {"state": str(state)})
 
 
 def put_alias(tx: Connection, project: str, model: str, alias: str, number: int | None, now: dt.datetime) -> None:
@@ -93,7 +120,7 @@ def newest_alias(tx: Connection, project: str, model: str, alias: str) -> ModelV
     """The version that `alias.ENVIRONMENT` names in the environment where that alias was moved last."""
     on = and_(_a.project == _m.project, _a.model == _m.model, _a.number == _m.number)
     query = _versions(project, model).join(t.aliases, on).where(_a.alias.startswith(f"{alias}.", autoescape=True))
-    return _version(tx.execute(query.order_by(_a.recorded_time.desc()).limit(1)).first())
+    return _maybe(tx.execute(query.order_by(_a.recorded_time.desc()).limit(1)).first())
 
 
 def insert_approval(tx: Connection, row: dict[str, Any]) -> None:
@@ -150,20 +177,23 @@ def datasets_of_run(tx: Connection, project: str, run_id: str) -> list[str]:
 
 
 def _versions(project: str, model: str) -> Select[Any]:
-    return select(t.model_versions, _names).where(_m.project == project, _m.model == model)
+    return select(*VERSION).where(_m.project == project, _m.model == model)
 
 
-def _version(row: Row[Any] | None) -> ModelVersion | None:
-    if row is None:
-        return None
+def _maybe(row: Row[Any] | None) -> ModelVersion | None:
+    return None if row is None else version_from(row)
+
+
+def version_from(row: Row[Any]) -> ModelVersion:
+    """A row of `VERSION`."""
     return ModelVersion(
         project=row.project,
         model=row.model,
         number=row.number,
         state=VersionState(row.state),
-        bundle_digest=row.bundle_digest,
+        bundle_digest=row.bundle_digest or "",
         run_id=row.run_id,
-        metrics=row.metrics,
+        metrics={name: float("nan") if value is None else value for name, value in row.metrics.items()},
         gates=tuple(msgspec.convert(row.gates, list[GateResult])),
         aliases=tuple(sorted(row.names.split("\n"))) if row.names else (),
         actor=row.actor,
@@ -171,6 +201,17 @@ def _version(row: Row[Any] | None) -> ModelVersion | None:
         recorded_time=row.recorded_time,
         description=row.description,
         tags=row.tags,
+        stage=row.stage,
+        source=row.source,
+        model_id=row.model_id,
+        run_link=row.run_link,
+        status=row.status,
+        status_message=row.status_message,
+        pinned=row.pinned,
+        downloads=row.downloads,
+        review_due=row.review_due,
+        updated=row.updated,
+        previous=row.previous,
     )
 
 
@@ -187,4 +228,5 @@ def _approval(row: Row[Any]) -> Approval:
         decided_by=row.decided_by,
         decided_time=row.decided_time,
         comment=row.comment,
+        expires=row.expires,
     )
