@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all check bench docs lock format clean
+.PHONY: help setup demo test test-all clients check bench docs lock format clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -19,10 +19,18 @@ demo: setup ## the closed loop on a real year of flights
 	$(BIN)/treadle demo --build build/demo
 
 test: setup ## unit, rooms, journeys and upgrade tests
-	$(BIN)/python -m pytest -m "not heavy"
+	$(BIN)/python -m pytest -m "not heavy and not mlflow"
 
-test-all: setup ## the same and the heavy batteries (kill -9, whole demo)
+test-all: setup clients ## the same, the heavy batteries (kill -9, whole demo), and real MLflow clients
 	$(BIN)/python -m pytest
+
+clients: build/clients/mlflow-new/.ready build/clients/mlflow-old/.ready ## environments of real MLflow clients, for test-all
+
+build/clients/mlflow-%/.ready: tests/mlflow/requirements-%.txt | setup
+	rm -rf $(@D)
+	$(BIN)/python -m venv --without-pip $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $<
+	@touch $@
 
 check: setup ## lint, types, import contract, dependencies
 	$(BIN)/ruff check src tests bench examples docs
@@ -45,6 +53,8 @@ docs: setup ## the documentation as HTML in docs/_build
 lock: setup ## resolve the requirements anew
 	$(BIN)/uv pip compile pyproject.toml --extra demo --group dev --universal --generate-hashes --no-header --quiet -o requirements/dev.txt
 	$(BIN)/uv pip compile requirements/bootstrap.in --universal --generate-hashes --no-header --quiet -o requirements/bootstrap.txt
+	$(BIN)/uv pip compile tests/mlflow/requirements-new.in --universal --generate-hashes --no-header --quiet -o tests/mlflow/requirements-new.txt
+	$(BIN)/uv pip compile tests/mlflow/requirements-old.in --universal --generate-hashes --no-header --quiet -o tests/mlflow/requirements-old.txt
 
 clean: ## remove what was built
 	rm -rf build dist docs/_build .venv
