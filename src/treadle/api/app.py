@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.api.errors import encode
 from treadle.api.guard import MAX_BODY, MAX_UPLOAD, Guard, answer
+from treadle.api.mlflow.app import SPOKEN, MlflowApi, is_mlflow, refused
 from treadle.api.openapi import document
 from treadle.client.wire import EVENT_TIME, IDEMPOTENCY_KEY, PREFIX, Routes, Wire, wires
 from treadle.operations.workshop import ListProjects
@@ -60,6 +61,7 @@ def build_app(
     addresses: bool = False,
     max_body: int = MAX_BODY,
     max_upload: int = MAX_UPLOAD,
+    mlflow: MlflowApi | None = None,
     mounts: Iterable[tuple[str, ASGIApp]] = (),
 ) -> ASGIApp:
     """The ASGI application.
@@ -67,14 +69,17 @@ def build_app(
     Args:
         dispatch: the one door.
         authenticate, nobody, names, addresses, max_body, max_upload: see `Guard`.
+        mlflow: the API of MLflow's clients.
         mounts: (path, application) beside the API, `("", console)` for all the rest.
     """
 
     async def health(_request: Request) -> Response:
         await run_in_threadpool(dispatch, ListProjects(), actor=SYSTEM)
-        return Response(b'{"status":"ok"}', media_type="application/json")
+        return Response(b"OK", media_type="text/plain")
 
-    async def version(_request: Request) -> Response:
+    async def version(request: Request) -> Response:
+        if request.headers.get("user-agent", "").startswith("mlflow"):  # which asks for a release of its own
+            return Response(SPOKEN, media_type="text/plain")
         return Response(_version(), media_type="application/json")
 
     async def openapi(_request: Request) -> Response:
@@ -93,6 +98,7 @@ def build_app(
         "addresses": addresses,
         "max_body": max_body,
         "max_upload": max_upload,
+        "told": refused,
     }
     rest = Starlette(
         routes=routes,
@@ -100,10 +106,14 @@ def build_app(
         exception_handlers={TreadleError: _told, 404: _lost, 405: _lost, Exception: _broken},
     )
     api = ServerErrorMiddleware(Guard(Api(dispatch), **guarding), handler=_broken)
+    theirs = api if mlflow is None else ServerErrorMiddleware(Guard(mlflow, **guarding), handler=_broken)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        await (api if path.startswith(_UNDER) or path == PREFIX else rest)(scope, receive, send)
+        if mlflow is not None and is_mlflow(path):
+            await theirs(scope, receive, send)
+        else:
+            await (api if path.startswith(_UNDER) or path == PREFIX else rest)(scope, receive, send)
 
     return front
 

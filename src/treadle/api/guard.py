@@ -6,6 +6,7 @@ beyond it every request needs a token (`Authorization: Bearer trd_…`, or the c
 the console's login, which leads back; a program is told so in JSON.
 """
 
+import base64
 import ipaddress
 import logging
 import re
@@ -55,6 +56,7 @@ class Guard:
         max_body: bytes that a request may bring.
         max_upload: bytes that one may bring whose body is a file.
         open_prefixes: paths served to anybody (the console's login and static files).
+        told: status and body of an error, by the path it is told to; None for the usual form.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Guard:
         max_body: int = MAX_BODY,
         max_upload: int = MAX_UPLOAD,
         open_prefixes: tuple[str, ...] = (LOGIN, "/static/"),
+        told: Callable[[str, TreadleError], tuple[int, bytes] | None] | None = None,
     ):
         self._app = app
         self._authenticate = authenticate
@@ -77,6 +80,7 @@ class Guard:
         self._max_body = max_body
         self._max_upload = max_upload
         self._open_prefixes = open_prefixes
+        self._told = told
         self._welcome: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +99,8 @@ class Guard:
             status, more = (413 if error.details.get("limit") else None), ()
             if error.code == "unauthenticated" and reads_pages(scope["path"], headers):
                 status, more = _to_login(scope, headers)
-            await answer(send, *encode(error, status), close=True, method=scope["method"], more=more)
+            own = self._told(scope["path"], error) if self._told is not None else None
+            await answer(send, *(own or encode(error, status)), close=True, method=scope["method"], more=more)
             return
         scope.setdefault("state", {})["actor"] = actor
         await self._app(scope, _limited(receive, limit), send)
@@ -127,7 +132,7 @@ class Guard:
             )
 
     async def _actor(self, path: str, headers: Headers) -> Actor | None:
-        token = bearer(headers) or cookie(headers)
+        token = bearer(headers) or basic(headers) or cookie(headers)
         if token:
             try:
                 return await run_in_threadpool(self._authenticate, token)
@@ -232,6 +237,21 @@ def bearer(headers: Headers) -> str:
     """The bearer token of a request, empty where there is none."""
     scheme, _, token = _one(headers, b"authorization").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def basic(headers: Headers) -> str:
+    """The token that is the password of HTTP Basic, whatever the name; empty where there is none.
+
+    >>> basic([(b"authorization", b"Basic bWlhOnRyZF94")])
+    'trd_x'
+    """
+    scheme, _, given = _one(headers, b"authorization").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def cookie(headers: Headers) -> str:

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from treadle.api.app import build_app
 from treadle.api.files import FILES, FileRoutes
 from treadle.api.guard import MAX_UPLOAD, host_name, is_loopback, own_names
+from treadle.api.mlflow.app import MlflowApi
 from treadle.records.errors import TreadleError
 
 log = logging.getLogger("treadle.api")
@@ -37,6 +38,7 @@ def serve(
     console: str = "",
     allow_hosts: Iterable[str] = (),
     require_token: bool = False,
+    mlflow_project: str = "",
 ) -> None:
     """Serve a home until SIGTERM or SIGINT; requests in flight are finished.
 
@@ -46,6 +48,7 @@ def serve(
         console: `module:factory` of an application for all paths that are not the API's, made from the workshop when first asked.
         allow_hosts: further host names to answer to.
         require_token: want a token on loopback too.
+        mlflow_project: the project of MLflow's clients whose address names none; TREADLE_MLFLOW_PROJECT or `default` where empty.
 
     Raises:
         TreadleError: `busy`, the port is in use; `denied`, listening beyond loopback while nobody has a token.
@@ -68,6 +71,11 @@ def serve(
         names=[*map(host_name, allow_hosts), *(own_names() if beyond else ()), host],
         addresses=beyond,
         max_upload=max_upload,
+        mlflow=MlflowApi(
+            workshop.dispatch,
+            project=mlflow_project or os.environ.get("TREADLE_MLFLOW_PROJECT") or "default",
+            blobs=workshop.blobs,
+        ),
         mounts=[(FILES, files), *([("", Later(console, workshop))] if console else [])],
     )
     config = uvicorn.Config(

@@ -66,8 +66,9 @@ def up(
 @click.option("--port", default=8400, show_default=True, help="0 takes a free one.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A further host name to answer to.")
 @click.option("--require-token", is_flag=True, help="Want a token on loopback too.")
+@click.option("--mlflow-project", default="", metavar="NAME", help="The project of MLflow's clients. Default: default.")
 @verb(remote=False, store=True)
-def server(session: Session, host: str, port: int, allow_host: tuple[str, ...], require_token: bool) -> None:
+def server(session: Session, host: str, port: int, allow_host: tuple[str, ...], require_token: bool, mlflow_project: str) -> None:
     """Start the API and the console alone.
 
     \b
@@ -80,7 +81,15 @@ def server(session: Session, host: str, port: int, allow_host: tuple[str, ...], 
     check_port(host, port)
     # By name: the command line and the API are both faces, and a face imports no other.
     serve = importlib.import_module("treadle.api.server").serve
-    serve(session.new_workshop, host=host, port=port, console=CONSOLE, allow_hosts=allow_host, require_token=require_token)
+    serve(
+        session.new_workshop,
+        host=host,
+        port=port,
+        console=CONSOLE,
+        allow_hosts=allow_host,
+        require_token=require_token,
+        mlflow_project=mlflow_project,
+    )
 
 
 @click.command()

@@ -52,7 +52,7 @@ class ModelVerbs:
             name=request.name,
             run_id=request.run_id,
             model_type=request.model_type,
-            artifact_location=state[1],
+            artifact_location=f"{state[1]}/models/{request.model_id}/artifacts" if state[1] else "",
             actor=call.actor.actor_id,
             created=now,
             updated=now,

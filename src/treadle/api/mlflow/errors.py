@@ -59,6 +59,11 @@ MISSING = {
     "experiment": "No Experiment with id={id} exists",
     "logged_model": "Logged model with ID '{id}' not found.",
 }
+TAG = {
+    "run": "No tag with name: {name} in run with id {id}",
+    "experiment": "No tag with name: {name} in experiment with id {id}",
+    "logged_model": "No tag with key '{name}' found for model with ID '{id}'.",
+}
 BINNED = "The {binned} {id} must be in the 'active' state. Current state is deleted."
 
 
@@ -67,6 +72,8 @@ def translate(error: TreadleError) -> ProtocolError:
     told = error.details
     if error.code == "not_found" and told.get("missing") in MISSING:
         return ProtocolError("RESOURCE_DOES_NOT_EXIST", MISSING[told["missing"]].format(id=told.get("id", "")))
+    if told.get("missing") == "tag" and told.get("thing") in TAG:
+        return ProtocolError("RESOURCE_DOES_NOT_EXIST", TAG[told["thing"]].format(**told))
     if told.get("binned"):
         return ProtocolError("INVALID_PARAMETER_VALUE", BINNED.format(**told))
     if told.get("limit"):

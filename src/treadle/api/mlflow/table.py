@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from treadle.records.calls import Actor
+from treadle.records.errors import TreadleError
 
 #: A 64-bit integer, as the protocol has them; a request may write it as a string.
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -21,6 +22,10 @@ class Context(Struct, frozen=True):
     project: str
     actor: Actor
     call: Callable[[Any], Any]
+
+
+#: An operation, and what makes the protocol's answer of its answer.
+Plan = tuple[Any, Callable[[Any], Any]]
 
 
 class ProtocolError(Exception):
@@ -53,6 +58,9 @@ class Row(Struct, frozen=True):
             out, integers may be strings.
         handle: runs in a worker thread; answers anything that msgspec encodes.
         version: of the API.
+        write: for what is called all the time, in place of `handle` where it can: the one writing operation that answers the request, and
+            what makes the answer of its. It must not wait for anything, for it runs in the event loop; None leaves the request to `handle`.
+        explain: an error of an operation in words that only this endpoint has; None for the usual ones.
     """
 
     method: str
@@ -60,13 +68,32 @@ class Row(Struct, frozen=True):
     request: type
     handle: Callable[[Context, Any], Any]
     version: str = "2.0"
+    write: Callable[[Context, Any], Plan | None] | None = None
+    explain: Callable[[TreadleError], ProtocolError | None] | None = None
 
 
-class Nothing(Struct):
+def writing(
+    path: str,
+    request: type,
+    plan: Callable[[Context, Any], "Plan"],
+    *,
+    method: str = "POST",
+    explain: Callable[[TreadleError], ProtocolError | None] | None = None,
+) -> Row:
+    """A row whose request is one writing operation, made without asking anything."""
+
+    def handle(context: Context, given: Any) -> Any:
+        operation, finish = plan(context, given)
+        return finish(context.call(operation))
+
+    return Row(method, path, request, handle, write=plan, explain=explain)
+
+
+class Nothing(Struct, frozen=True):
     """A request of which nothing is read."""
 
 
-class Tag(Struct, omit_defaults=False):
+class Tag(Struct, frozen=True):
     """A key and a value; params have the same form."""
 
     key: str = ""
@@ -75,6 +102,12 @@ class Tag(Struct, omit_defaults=False):
 
 #: The answer of a call that has nothing to say.
 EMPTY: dict[str, Any] = {}
+
+
+def nothing(_answer: Any) -> dict[str, Any]:
+    """The answer of a call that has nothing to say, whatever its operation said."""
+    return EMPTY
+
 
 _MORE = "See the API docs for more information about request parameters."
 

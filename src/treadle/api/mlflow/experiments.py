@@ -1,0 +1,226 @@
+"""Experiments in the protocol's words."""
+
+import re
+import secrets
+from typing import Any
+
+from msgspec import Struct
+
+from treadle.api.mlflow import words
+from treadle.api.mlflow.table import (
+    Context,
+    ProtocolError,
+    Row,
+    Tag,
+    check_name,
+    check_page_size,
+    invalid,
+    missing,
+    nothing,
+    required,
+    within,
+    writing,
+)
+from treadle.operations import tracking as ops
+from treadle.records.errors import TreadleError
+from treadle.records.tracking import Experiment, Lifecycle
+
+#: Experiments of a page, at most.
+MOST = 50_000
+
+
+class Create(Struct, frozen=True):
+    """What a new one is."""
+
+    name: str = ""
+    artifact_location: str = ""
+    tags: list[Tag] = []
+
+
+class One(Struct, frozen=True):
+    """Which one."""
+
+    experiment_id: str = ""
+
+
+class ByName(Struct, frozen=True):
+    """Which one, by its name."""
+
+    experiment_name: str = ""
+
+
+class Update(Struct, frozen=True):
+    """What changes."""
+
+    experiment_id: str = ""
+    new_name: str = ""
+
+
+class SetTag(Struct, frozen=True):
+    """A tag to set."""
+
+    experiment_id: str = ""
+    key: str = ""
+    value: str = ""
+
+
+class DeleteTag(Struct, frozen=True):
+    """A tag to remove."""
+
+    experiment_id: str = ""
+    key: str = ""
+
+
+class Search(Struct, frozen=True):
+    """What is looked for."""
+
+    max_results: int = 0
+    page_token: str = ""
+    filter: str = ""
+    order_by: list[str] = []
+    view_type: str | int = ""
+
+
+def told(experiment: Experiment) -> dict[str, Any]:
+    """An experiment as clients read it."""
+    found: dict[str, Any] = {
+        "experiment_id": experiment.experiment_id,
+        "name": experiment.name,
+        "artifact_location": words.location(experiment.experiment_id, experiment.artifact_location),
+        "lifecycle_stage": str(experiment.lifecycle),
+        "last_update_time": words.millis(experiment.updated),
+        "creation_time": words.millis(experiment.created),
+    }
+    if experiment.tags:
+        found["tags"] = words.pairs(experiment.tags)
+    return found
+
+
+def create(context: Context, request: Create) -> tuple[Any, Any]:
+    """`experiments/create`."""
+    required(request, "name")
+    within("name", request.name, 500)
+    for index, tag in enumerate(request.tags):
+        check_name(tag.key, f"tags[{index}].key", 250)
+        within(f"tags[{index}].value", tag.value, 20_000)
+    words.check_location(request.artifact_location)
+    made = ops.CreateExperiment(
+        project=context.project,
+        experiment_id=str(10**17 + secrets.randbelow(9 * 10**17)),
+        name=request.name,
+        artifact_location=request.artifact_location.rstrip("/"),
+        tags={tag.key: tag.value for tag in request.tags},
+    )
+    return made, lambda experiment: {"experiment_id": experiment.experiment_id}
+
+
+def taken(error: TreadleError) -> ProtocolError | None:
+    """A name that is in use."""
+    if error.details.get("taken") != "experiment":
+        return None
+    return ProtocolError("RESOURCE_ALREADY_EXISTS", f"Experiment(name={error.details['name']}) already exists. {error.remedy}")
+
+
+def find(context: Context, experiment_id: str) -> Experiment:
+    """An experiment by its id, or the protocol's error."""
+    if not experiment_id:
+        raise missing("experiment_id")
+    try:
+        return context.call(ops.GetExperiment(project=context.project, experiment=experiment_id, by="id"))
+    except TreadleError as error:
+        if error.code == "not_found" and not re.fullmatch(r"-?\d+", experiment_id):
+            raise invalid(f"Invalid experiment ID '{experiment_id}'. Experiment ID must be a valid integer.") from error
+        raise
+
+
+def get(context: Context, request: One) -> Any:
+    """`experiments/get`."""
+    return {"experiment": told(find(context, request.experiment_id))}
+
+
+def get_by_name(context: Context, request: ByName) -> Any:
+    """`experiments/get-by-name`."""
+    required(request, "experiment_name")
+    try:
+        found = context.call(ops.GetExperiment(project=context.project, experiment=request.experiment_name, by="name"))
+    except TreadleError as error:
+        if error.code != "not_found":
+            raise
+        message = f"Could not find experiment with name '{request.experiment_name}'"
+        raise ProtocolError("RESOURCE_DOES_NOT_EXIST", message) from error
+    return {"experiment": told(found)}
+
+
+def update(context: Context, request: Update) -> Any:
+    """`experiments/update`."""
+    known = find(context, request.experiment_id)
+    if request.new_name:
+        within("name", request.new_name, 500)
+        if known.lifecycle != Lifecycle.active:
+            raise ProtocolError("INVALID_STATE", "Cannot rename a non-active experiment.")
+        context.call(ops.UpdateExperiment(project=context.project, experiment_id=request.experiment_id, name=request.new_name))
+    return {}
+
+
+def _renamed(error: TreadleError) -> ProtocolError | None:
+    if error.details.get("taken") != "experiment":
+        return None
+    return ProtocolError("BAD_REQUEST", f"Experiment(name={error.details['name']}) already exists. {error.remedy}")
+
+
+def _bin(wanted: Lifecycle) -> Any:
+    def move(context: Context, request: One) -> Any:
+        known = find(context, request.experiment_id)
+        if known.lifecycle == wanted:
+            raise ProtocolError("RESOURCE_DOES_NOT_EXIST", f"No Experiment with id={request.experiment_id} exists")
+        context.call(ops.BinExperiment(project=context.project, experiment_id=request.experiment_id, lifecycle=str(wanted)))
+        return {}
+
+    return move
+
+
+def set_tag(context: Context, request: SetTag) -> tuple[Any, Any]:
+    """`experiments/set-experiment-tag`."""
+    required(request, "experiment_id", "key")
+    check_name(request.key, "key", 250)
+    within("value", request.value, 20_000)
+    made = ops.SetExperimentTags(project=context.project, experiment_id=request.experiment_id, tags={request.key: request.value})
+    return made, nothing
+
+
+def delete_tag(context: Context, request: DeleteTag) -> tuple[Any, Any]:
+    """`experiments/delete-experiment-tag`."""
+    required(request, "experiment_id", "key")
+    return ops.SetExperimentTags(project=context.project, experiment_id=request.experiment_id, remove=[request.key]), nothing
+
+
+def search(context: Context, request: Search) -> Any:
+    """`experiments/search`."""
+    found = context.call(
+        ops.SearchExperiments(
+            project=context.project,
+            filter=request.filter,
+            order_by=request.order_by,
+            view=words.view(request.view_type, "view_type"),
+            limit=check_page_size("max_results", request.max_results, MOST),
+            page=request.page_token or None,
+        )
+    )
+    answer: dict[str, Any] = {"experiments": [told(e) for e in found.items]} if found.items else {}
+    if found.page.next:
+        answer["next_page_token"] = found.page.next
+    return answer
+
+
+ROWS = [
+    writing("/experiments/create", Create, create, explain=taken),
+    Row("GET", "/experiments/get", One, get),
+    Row("GET", "/experiments/get-by-name", ByName, get_by_name),
+    Row("POST", "/experiments/update", Update, update, explain=_renamed),
+    Row("POST", "/experiments/delete", One, _bin(Lifecycle.deleted)),
+    Row("POST", "/experiments/restore", One, _bin(Lifecycle.active)),
+    writing("/experiments/set-experiment-tag", SetTag, set_tag),
+    writing("/experiments/delete-experiment-tag", DeleteTag, delete_tag),
+    Row("POST", "/experiments/search", Search, search),
+    Row("GET", "/experiments/search", Search, search),
+]
