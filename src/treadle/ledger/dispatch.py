@@ -7,6 +7,7 @@ the answer under its idempotency key. A retried key gives the first answer back;
 import datetime as dt
 import functools
 import re
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
@@ -72,6 +73,8 @@ class Dispatcher:
         if operation.writes is None:
             with self.database.read() as connection:
                 return method(connection, request, call)
+        if getattr(method, "__long__", False):
+            return self._run_long(operation, method, request, call)
         return self.database.write(functools.partial(self._run, operation, method, request, call))
 
     def submit(
@@ -85,6 +88,8 @@ class Dispatcher:
         operation, method, call = self._admit(request, actor, idempotency_key, event_time)
         if operation.writes is None:
             raise TypeError(f"{operation.name} reads; only writes are submitted")
+        if getattr(method, "__long__", False):
+            return _in_a_thread(functools.partial(self._run_long, operation, method, request, call))
         return self.database.submit(functools.partial(self._run, operation, method, request, call))
 
     def _admit(
@@ -107,6 +112,16 @@ class Dispatcher:
                 code="not_implemented",
             )
         return operation, method
+
+    def _run_long(self, operation: Operation, method: Callable[..., Any], request: Any, call: Call) -> Any:
+        """A write that makes its own transactions; the event and the answer to a repeated key are in the last one."""
+        if call.idempotency_key:
+            with self.database.read() as connection:
+                known = queries.find_answer(connection, getattr(request, "project", ""), call.actor.actor_id, call.idempotency_key)
+            if known is not None:
+                return self._again(operation, request, known, call.idempotency_key)
+        answer = method(self.database, request, call)
+        return self.database.write(functools.partial(self._run, operation, lambda *_: answer, request, call))
 
     def _run(self, operation: Operation, method: Callable[..., Any], request: Any, call: Call, tx: Connection) -> Any:
         scope = getattr(request, "project", "")
@@ -144,6 +159,21 @@ class Dispatcher:
                 code="conflict",
             )
         return msgspec.json.decode(response, type=operation.returns)
+
+
+def _in_a_thread(work: Callable[[], Any]) -> Future[Any]:
+    """A thread of its own for what takes long and comes rarely."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001  (whatever it is, it is raised where the answer is waited for)
+                future.set_exception(error)
+
+    threading.Thread(target=run, name="treadle-long", daemon=True).start()
+    return future
 
 
 def role_in(actor: Actor, project: str, environment: str) -> Role:

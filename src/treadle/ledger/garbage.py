@@ -7,18 +7,24 @@ a bundle or code snapshot lists its files). Marking errs on the side of keeping:
 storing a blob to committing the row that refers to it.
 """
 
+import datetime as dt
 from pathlib import Path
 from typing import Protocol
 
 from treadle.operations.ledger import GarbageReport
 from treadle.plugins.storage import BlobStore
+from treadle.records.clock import SystemClock
 from treadle.records.errors import TreadleError
 from treadle.store.blobs import LocalBlobs
-from treadle.store.db import Connection
-from treadle.store.queries import home
+from treadle.store.db import Connection, Database
+from treadle.store.queries import files, home
 
 #: A blob that is no JSON object is searched for digests up to this size, in bytes: manifests and small records, not models or tables.
 _SEARCHED = 1 << 18
+_PIECE = 1 << 20
+_OVERLAP = 65
+#: An upload in parts that is not completed within this time is forgotten, and its parts are garbage.
+UPLOADS_KEPT = dt.timedelta(days=7)
 
 
 class Listed(Protocol):
@@ -45,24 +51,36 @@ def reachable(connection: Connection, blobs: Listed) -> set[str]:
 
 
 def digests_in(path: Path) -> set[str]:
-    """What reads like a digest in a file that is a JSON object, or small."""
+    """What reads like a digest in a file that is a JSON object, or small; read in pieces, whatever its size."""
+    found: set[str] = set()
     with path.open("rb") as file:
-        first = file.read(1)
-        if first != b"{" and path.stat().st_size > _SEARCHED:
-            return set()
-        content = first + file.read()
-    return set(home.DIGEST.findall(content.decode("latin-1")))
+        held = file.read(_PIECE)
+        if not held.startswith(b"{") and path.stat().st_size > _SEARCHED:
+            return found
+        while held:
+            found.update(home.DIGEST.findall(held.decode("latin-1")))
+            more = file.read(_PIECE)
+            held = held[-_OVERLAP:] + more if more else b""
+    return found
 
 
-def collect(tx: Connection, blobs: BlobStore, *, dry_run: bool, min_age_s: float) -> GarbageReport:
-    """Sweep, or with `dry_run` say what would be swept. Repeatable: running it again removes what is left."""
+def collect(database: Database, blobs: BlobStore, *, dry_run: bool, min_age_s: float) -> GarbageReport:
+    """Sweep, or with `dry_run` say what would be swept. Repeatable: running it again removes what is left.
+
+    Nobody waits for it: what is reachable is read from one snapshot. A row that is written meanwhile refers to a blob that was just
+    stored or looked for, which makes it young.
+    """
     if not isinstance(blobs, LocalBlobs):
         raise TreadleError("This blob store cannot be listed.", remedy="Use the store's own life-cycle rules.", code="not_implemented")
     with blobs.maintenance("collecting garbage"):
-        kept = reachable(tx, blobs)
+        if not dry_run:
+            database.write(lambda tx: files.forget_uploads(tx, SystemClock().now() - UPLOADS_KEPT))
+        with database.read() as connection:
+            kept = reachable(connection, blobs)
         swept = [(d, size) for d, size in blobs.listing(min_age_s=min_age_s) if d not in kept]
         if not dry_run:
             swept = [(d, freed) for d, _ in swept if (freed := blobs.delete_aged(d, min_age_s=min_age_s))]
+            blobs.sweep()
     return GarbageReport(
         dry_run=dry_run,
         kept=len(kept),

@@ -145,7 +145,7 @@ class Ledger:
                 f"{request.path!r} is no artifact path.", remedy="Give a relative path without '..', such as 'plots/roc.png'."
             )
         self._run(tx, request.project, request.run_id)
-        if not self._blobs.exists(request.digest):
+        if self._blobs.size(request.digest) is None:
             raise TreadleError(
                 f"There is no blob {request.digest} to be the artifact {request.path!r}.",
                 remedy="Upload the content first and use the digest that the upload answers: blobs.put_file(path)",
@@ -280,10 +280,10 @@ class Ledger:
 
     # ── garbage ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @implements(ops.CollectGarbage)
-    def collect_garbage(self, tx: Connection, request: ops.CollectGarbage, call: Call) -> ops.GarbageReport | Unchanged:
+    @implements(ops.CollectGarbage, long=True)
+    def collect_garbage(self, database: Database, request: ops.CollectGarbage, call: Call) -> ops.GarbageReport | Unchanged:
         """Mark what the graph reaches and sweep the rest; a dry run changes nothing and leaves no event."""
-        report = garbage.collect(tx, self._blobs, dry_run=request.dry_run, min_age_s=request.min_age_s)
+        report = garbage.collect(database, self._blobs, dry_run=request.dry_run, min_age_s=request.min_age_s)
         return Unchanged(report) if request.dry_run else report
 
     def _run(self, connection: Connection, project: str, run_id: str) -> Run:

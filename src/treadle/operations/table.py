@@ -122,15 +122,17 @@ def operation(route: str, *, allow: str, returns: Any, writes: Writes | None = N
     return register
 
 
-def implements(request: type) -> Callable[[F], F]:
+def implements(request: type, *, long: bool = False) -> Callable[[F], F]:
     """Bind a service method to a declared verb.
 
-    A write is `method(self, tx, request, call)` inside the dispatcher's transaction; a read is the same with a read connection.
-    The dispatcher finds bound methods on the services it is given.
+    A write is `method(self, tx, request, call)` inside the dispatcher's transaction; a read is the same with a read connection. A `long`
+    write is `method(self, database, request, call)`, outside any transaction: it makes small ones of its own, so that nobody waits for
+    it, and its event follows when it is done. The dispatcher finds bound methods on the services it is given.
     """
 
     def bind(method: F) -> F:
         method.__implements__ = request  # type: ignore[attr-defined]
+        method.__long__ = long  # type: ignore[attr-defined]
         return method
 
     return bind

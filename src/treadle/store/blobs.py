@@ -118,8 +118,8 @@ class LocalBlobs:
         return path
 
     def exists(self, digest: str) -> bool:
-        """Whether a blob is there (not whether it is intact)."""
-        return self.place(digest).exists()
+        """Whether a blob is there (not whether it is intact). It counts as in use from now: whoever asks is about to refer to it."""
+        return self._touched(digest)
 
     def delete(self, digest: str) -> int:
         """Remove a blob; returns the bytes freed."""

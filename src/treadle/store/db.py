@@ -38,6 +38,8 @@ BATCH_SECONDS = 0.05
 #: Threads in which PostgreSQL writes that were submitted run.
 _SUBMITTED = 8
 _RETRIES = 30
+#: Free pages that are given back in one transaction.
+_PAGES = 500
 #: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, and a key that a concurrent write took meanwhile.
 _AGAIN = ("40001", "40P01")
 _TAKEN = "23505"
@@ -140,6 +142,26 @@ class Database:
                 yield
             finally:
                 connection.execute(text("SELECT pg_advisory_unlock(hashtext(:purpose || current_schema()))"), key)
+
+    def give_back(self, *, whole: bool = False) -> int:
+        """Give the space of deleted rows back to the disk; returns the bytes. On PostgreSQL that is the server's own business: 0.
+
+        It goes in small transactions between those of others. `whole` writes the file anew instead: it needs as much space again, and
+        writers wait for it, but a file that was made before space could be given back can from then on.
+        """
+        if self._lock is None or self.file is None:
+            return 0
+        before = self.file.stat().st_size
+        if whole:
+            with _translated(), self._lock.held(), contextlib.closing(sqlite3.connect(self.file, timeout=60)) as connection:
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+                connection.execute("VACUUM")
+        else:
+            while self.write(_vacuum_some):
+                pass
+        with _translated(), contextlib.closing(sqlite3.connect(self.file, timeout=60)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return max(0, before - self.file.stat().st_size)
 
     def close(self) -> None:
         """Finish what waits and close all connections."""
@@ -319,7 +341,19 @@ def _switch_to_wal(path: Path, turnstile: _Turnstile) -> None:
     with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             with turnstile.held():
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file: what is deleted can be given back (`give_back`)
                 connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _vacuum_some(tx: Connection) -> bool:
+    """Give some free pages back; whether there are more that can be."""
+    free = tx.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    if not free:
+        return False
+    with contextlib.closing(tx.connection.cursor()) as cursor:  # a step frees a page, and only the driver's own cursor takes them all
+        cursor.execute(f"PRAGMA incremental_vacuum({_PAGES})")
+        cursor.fetchall()
+    return 0 < tx.exec_driver_sql("PRAGMA freelist_count").scalar_one() < free
 
 
 @contextlib.contextmanager

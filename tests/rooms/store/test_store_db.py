@@ -382,3 +382,30 @@ def test_hops_and_statements_of_the_main_paths(database, tmp_path):
         assert len(deepest) <= 5, deepest
         for engine in {database._read, database._write}:
             event.remove(engine, "before_cursor_execute", trace._note)
+
+
+def test_the_space_of_deleted_rows_is_given_back(tmp_path):
+    import sqlite3
+
+    with Database.open(f"sqlite:///{tmp_path / 'new.db'}") as database:
+        migrate.ensure(database)
+        rows = [{"name": f"n{n}", "value": "x" * 4000} for n in range(3000)]
+        database.write(lambda tx: tx.execute(t.home.insert(), rows))
+        database.give_back()
+        database.write(lambda tx: tx.execute(t.home.delete().where(t.home.c.name.like("n%"))))
+        assert database.give_back() > 8_000_000
+        assert database.give_back() == 0
+        with database.read() as connection:
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    old = tmp_path / "old.db"
+    with sqlite3.connect(old) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE a (b)")
+        connection.executemany("INSERT INTO a VALUES (?)", [("x" * 4000,)] * 2000)
+        connection.commit()
+        connection.execute("DELETE FROM a")
+    connection.close()
+    with Database.open(f"sqlite:///{old}") as database:
+        assert database.give_back() == 0  # it was made before
+        assert database.give_back(whole=True) > 6_000_000
+        assert database.write(lambda tx: tx.exec_driver_sql("PRAGMA auto_vacuum").scalar()) == 2

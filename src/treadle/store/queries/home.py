@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, String, Text, select, type_coerce
+from sqlalchemy import Connection, LargeBinary, String, Text, delete, select, type_coerce
 
 from treadle.store import tables as t
 from treadle.store.tables import Json
@@ -11,32 +11,26 @@ from treadle.store.upsert import insert_new, insert_or_update
 
 DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
-#: Tables whose rows keep blobs alive. Events and answers under idempotency keys tell of blobs, but do not keep them.
-_KEEPING = (
-    t.applied,
-    t.runs,
-    t.params,
-    t.tags,
-    t.artifacts,
-    t.uploads,
-    t.tracked_datasets,
-    t.logged_models,
-    t.logged_model_params,
-    t.logged_model_tags,
-    t.jobs,
-    t.steps,
-    t.step_cache,
-    t.firings,
-    t.versions,
-    t.edges,
-    t.dataset_versions,
-    t.models,
-    t.model_versions,
-    t.snapshots,
-    t.releases,
-    t.windows,
-    t.alarms,
+#: Tables whose rows keep no blobs alive: events and answers under idempotency keys tell of blobs, and the rest has numbers and names.
+#: Every other table does, one that is added later too.
+_SILENT = (
+    t.home,
+    t.actors,
+    t.grants,
+    t.tokens,
+    t.idempotency,
+    t.events,
+    t.heads,
+    t.cursors,
+    t.metrics,
+    t.latest_metrics,
+    t.logged_model_metrics,
+    t.log_lines,
 )
+_KEEPING = tuple(table for table in t.metadata.sorted_tables if table not in _SILENT)
+
+#: What a disposable home keeps when it is emptied.
+_STAYS = (t.home, t.actors, t.grants, t.tokens, t.events, t.heads, t.cursors)
 
 
 def get_value(connection: Connection, name: str) -> str | None:
@@ -54,6 +48,13 @@ def put_value_if_absent(tx: Connection, name: str, value: str) -> bool:
     return insert_new(tx, t.home, {"name": name, "value": value}) == 1
 
 
+def empty(tx: Connection) -> None:
+    """Remove everything but the home itself, who may come in, and the chain of events with its readers."""
+    for table in reversed(t.metadata.sorted_tables):
+        if table not in _STAYS:
+            tx.execute(delete(table))
+
+
 def referred(connection: Connection) -> Iterator[str]:
     """Everything that reads like a digest in any row that keeps blobs alive, repeated as it comes.
 
@@ -61,7 +62,8 @@ def referred(connection: Connection) -> Iterator[str]:
     """
     for table in _KEEPING:
         columns = [type_coerce(c, Text) for c in table.c if isinstance(c.type, String | Json)]
+        columns += [c for c in table.c if isinstance(c.type, LargeBinary)]
         for row in connection.execute(select(*columns).execution_options(yield_per=2000)):
             for value in row:
                 if value is not None:
-                    yield from DIGEST.findall(value)
+                    yield from DIGEST.findall(value if isinstance(value, str) else bytes(value).decode("latin-1"))
