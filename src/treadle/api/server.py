@@ -23,6 +23,8 @@ from treadle.api.app import build_app
 from treadle.api.files import FILES, FileRoutes
 from treadle.api.guard import MAX_UPLOAD, host_name, is_loopback, own_names
 from treadle.api.mlflow.app import MlflowApi
+from treadle.api.testing import TESTING, Testing
+from treadle.records.calls import Actor
 from treadle.records.errors import TreadleError
 
 log = logging.getLogger("treadle.api")
@@ -64,6 +66,15 @@ def serve(
     port = listener.getsockname()[1]
     max_upload = int(os.environ.get("TREADLE_MAX_UPLOAD", MAX_UPLOAD))
     files = FileRoutes(workshop.dispatch, workshop.blobs, max_upload=max_upload)
+    mlflow = MlflowApi(
+        workshop.dispatch, project=mlflow_project or os.environ.get("TREADLE_MLFLOW_PROJECT") or "default", blobs=workshop.blobs
+    )
+    mlflow.begin()
+
+    def reset(actor: Actor) -> None:
+        workshop.reset(actor)
+        mlflow.begin()
+
     app = build_app(
         workshop.dispatch,
         authenticate=workshop.access.authenticate,
@@ -71,12 +82,12 @@ def serve(
         names=[*map(host_name, allow_hosts), *(own_names() if beyond else ()), host],
         addresses=beyond,
         max_upload=max_upload,
-        mlflow=MlflowApi(
-            workshop.dispatch,
-            project=mlflow_project or os.environ.get("TREADLE_MLFLOW_PROJECT") or "default",
-            blobs=workshop.blobs,
-        ),
-        mounts=[(FILES, files), *([("", Later(console, workshop))] if console else [])],
+        mlflow=mlflow,
+        mounts=[
+            (FILES, files),
+            *([(TESTING, Testing(reset))] if workshop.disposable else []),
+            *([("", Later(console, workshop))] if console else []),
+        ],
     )
     config = uvicorn.Config(
         app,

@@ -5,7 +5,9 @@ stamped. Alembic (150 ms of imports) is loaded only when an older schema has to 
 refused: half-understood rows are worse than an error.
 """
 
+import functools
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select
@@ -19,15 +21,18 @@ from treadle.store.migrations import HEAD, REVISIONS
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
-def ensure(database: Database) -> None:
+def ensure(database: Database, *, marks: Mapping[str, str] | None = None) -> None:
     """Create or upgrade the schema; safe when several processes do it at once.
+
+    Args:
+        marks: named values of the home that it gets where it is made now, and never later.
 
     Raises:
         TreadleError: `newer_schema` where a newer release wrote the database, `conflict` where its tables are somebody else's.
     """
     if revision(database) != HEAD:
         with database.alone("schema"):
-            database.write(_bring)
+            database.write(functools.partial(_bring, marks or {}))
 
 
 def revision(database: Database) -> str | None:
@@ -42,12 +47,12 @@ def _revision(connection: Connection) -> str | None:
     return connection.execute(select(_version.c.version_num)).scalar()
 
 
-def _bring(tx: Connection) -> None:
+def _bring(marks: Mapping[str, str], tx: Connection) -> None:
     now = _revision(tx)
     if now == HEAD:
         return
     if now is None:
-        _create(tx)
+        _create(tx, marks)
     elif now in REVISIONS:
         _upgrade(tx)
     else:
@@ -59,7 +64,7 @@ def _bring(tx: Connection) -> None:
         )
 
 
-def _create(tx: Connection) -> None:
+def _create(tx: Connection, marks: Mapping[str, str]) -> None:
     foreign = sorted(set(inspect(tx).get_table_names()) & set(tables.metadata.tables))
     if foreign:
         raise TreadleError(
@@ -70,7 +75,8 @@ def _create(tx: Connection) -> None:
     tables.metadata.create_all(tx, checkfirst=False)
     _version.create(tx)
     tx.execute(insert(_version), {"version_num": HEAD})
-    tx.execute(insert(tables.home), {"name": "home_id", "value": new_id("home")})
+    values = {**marks, "home_id": new_id("home")}
+    tx.execute(insert(tables.home), [{"name": name, "value": value} for name, value in values.items()])
 
 
 def _upgrade(tx: Connection) -> None:

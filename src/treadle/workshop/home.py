@@ -4,6 +4,7 @@ Everything is made here, once, and handed down; nothing is global. Closing goes 
 """
 
 import datetime as dt
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,8 +15,9 @@ from treadle.ledger.dispatch import Dispatcher
 from treadle.ledger.service import Ledger
 from treadle.monitoring.service import Monitoring
 from treadle.pipelines.service import Pipelines
-from treadle.records.calls import Actor
+from treadle.records.calls import Actor, Role
 from treadle.records.clock import Clock, SystemClock
+from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
 from treadle.registry.service import Registry
 from treadle.releases.publish import Publisher
@@ -23,12 +25,16 @@ from treadle.releases.service import Releases
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database
 from treadle.store.migrate import ensure
+from treadle.store.queries import home as home_queries
+from treadle.store.queries.disposable import empty
 from treadle.tracking.service import services as tracking_services
 from treadle.workshop.overview import Rooms
 from treadle.workshop.places import home_path
 from treadle.workshop.service import Workbench
 
 STORE_FILE = "store.url"
+#: The named value of a home that was made for tests to empty.
+DISPOSABLE = "disposable"
 
 
 class Workshop:
@@ -65,6 +71,26 @@ class Workshop:
         """Run an operation as `self.actor`."""
         return self.dispatch(request, actor=self.actor, idempotency_key=idempotency_key, event_time=event_time)
 
+    @property
+    def disposable(self) -> bool:
+        """Whether this home was made to be emptied by tests, and is opened for that."""
+        with self.database.read() as connection:
+            return disposable_asked() and home_queries.get_value(connection, DISPOSABLE) is not None
+
+    def reset(self, actor: Actor) -> None:
+        """Empty a disposable home: experiments, runs, models and all else but actors and events.
+
+        Raises:
+            TreadleError: `denied` where the home is none, or the actor no admin.
+        """
+        if not self.disposable or actor.role != Role.admin:
+            raise TreadleError(
+                "This home is not one to be emptied, or you are not its admin.",
+                remedy="Make a fresh one for tests, and start it, with TREADLE_DISPOSABLE=1.",
+                code="denied",
+            )
+        self.database.write(empty)
+
     def close(self) -> None:
         """Finish what is being written and close the database."""
         self.database.close()
@@ -94,11 +120,16 @@ def open_home(
     layout.root.mkdir(parents=True, exist_ok=True)
     database = Database.open(store_url(layout, store))
     try:
-        ensure(database)
+        ensure(database, marks={DISPOSABLE: "yes"} if disposable_asked() else None)
         return Workshop(layout, database, clock=clock, actor=actor)
     except BaseException:
         database.close()
         raise
+
+
+def disposable_asked() -> bool:
+    """Whether TREADLE_DISPOSABLE=1: a home that is made now is for tests, which may empty it."""
+    return os.environ.get("TREADLE_DISPOSABLE") == "1"
 
 
 def store_url(layout: Layout, store: str | None) -> str:

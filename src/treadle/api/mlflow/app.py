@@ -22,8 +22,10 @@ from treadle.api.mlflow import artifacts, experiments, logged_models, runs, trac
 from treadle.api.mlflow.decode import Reader
 from treadle.api.mlflow.errors import encode, translate
 from treadle.api.mlflow.table import Context, ProtocolError, Row
-from treadle.records.calls import Actor
+from treadle.operations.tracking import SetExperimentTags
+from treadle.records.calls import SYSTEM, Actor
 from treadle.records.errors import TreadleError
+from treadle.records.tracking import DEFAULT_EXPERIMENT
 
 log = logging.getLogger("treadle.api.mlflow")
 
@@ -74,9 +76,10 @@ class MlflowApi:
                 node = node.setdefault(part if not part.startswith("{") else ("{path}" if part.endswith(":path}") else "{}"), {})
             node.setdefault("", {})[row.method] = found
 
-    def takes(self, path: str) -> bool:
-        """Whether a path is this application's to answer."""
-        return is_mlflow(path)
+    def begin(self) -> None:
+        """Make the project's default experiment where it is not there, and forget what was known of others."""
+        runs.LOCATIONS.forget()
+        self._dispatch(SetExperimentTags(project=self._project, experiment_id=DEFAULT_EXPERIMENT), actor=SYSTEM)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, LargeBinary, String, Text, delete, select, type_coerce
+from sqlalchemy import Connection, LargeBinary, String, Text, select, type_coerce
 
 from treadle.store import tables as t
 from treadle.store.tables import Json
@@ -29,9 +29,6 @@ _SILENT = (
 )
 _KEEPING = tuple(table for table in t.metadata.sorted_tables if table not in _SILENT)
 
-#: What a disposable home keeps when it is emptied.
-_STAYS = (t.home, t.actors, t.grants, t.tokens, t.events, t.heads, t.cursors)
-
 
 def get_value(connection: Connection, name: str) -> str | None:
     """A named value of the home."""
@@ -46,13 +43,6 @@ def put_value(tx: Connection, name: str, value: str) -> None:
 def put_value_if_absent(tx: Connection, name: str, value: str) -> bool:
     """Set a named value that is not there yet; False where it is."""
     return insert_new(tx, t.home, {"name": name, "value": value}) == 1
-
-
-def empty(tx: Connection) -> None:
-    """Remove everything but the home itself, who may come in, and the chain of events with its readers."""
-    for table in reversed(t.metadata.sorted_tables):
-        if table not in _STAYS:
-            tx.execute(delete(table))
 
 
 def referred(connection: Connection) -> Iterator[str]:
