@@ -25,6 +25,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "cancel": ("runs", "cancel", "Ask a run to stop."),
         "resume": ("runs", "resume", "Continue a failed run from its failed step."),
         "sync": ("sync", "sync", "Send what scripts logged while no server or home was there."),
+        "import": ("moving", "import_", "Bring experiments and models from MLflow or an archive."),
+        "export": ("moving", "export", "Write experiments and models into an archive."),
         "data": ("data", "data", "Bring data in; look at versions and profiles."),
     },
     "Release and serve": {

@@ -136,11 +136,13 @@ class CreateVersion(Struct, frozen=True, kw_only=True):
 
     The version is a `candidate`: it can be stored, loaded and compared, and not approved or released until it is sealed. `source` is
     `runs:/RUN/PATH`, `models:/MODEL_ID`, `models:/NAME/N` or `mlflow-artifacts:/…`; empty for the files of the run or logged model. Metrics
-    are taken from these where none are given. Where there is no such model it is made with `create`.
+    are taken from these where none are given. Where there is no such model it is made with `create`. A `number` of the caller's (an import)
+    must be above every one the model has had; the same version under it again changes nothing.
     """
 
     project: str
     model: str
+    number: int = 0
     run_id: str = ""
     model_id: str = ""
     source: str = ""

@@ -55,11 +55,12 @@ class VersionVerbs:
     _clock: Clock
 
     @implements(CreateVersion)
-    def create_version(self, tx: Connection, request: CreateVersion, call: Call) -> ModelVersion:
+    def create_version(self, tx: Connection, request: CreateVersion, call: Call) -> ModelVersion | Unchanged:
         """Register what is not sealed.
 
         Raises:
-            TreadleError: `not_found` for a model or logged model that is not there, `bad_request` for a source elsewhere.
+            TreadleError: `not_found` for a model or logged model that is not there, `bad_request` for a source elsewhere, `conflict` for
+                a number that another version has or had.
         """
         check_model_name(request.model)
         check_tags(request.tags)
@@ -76,6 +77,9 @@ class VersionVerbs:
         metrics = request.metrics or _metrics(tx, request.project, made_of)
         now = self._clock.now()
         number = registry.last_number(tx, request.project, request.model) + 1
+        if request.number and request.number < number:
+            return _there(registry.find_version(tx, request.project, request.model, request.number), request, made_of)
+        number = request.number or number
         registry.insert_version(
             tx,
             {
@@ -279,6 +283,17 @@ def _metrics(tx: Connection, project: str, made_of: dict[str, str]) -> dict[str,
         return logged["metrics"]
     run = queries.run_facts(tx, project, made_of["run_id"]) if made_of["run_id"] else None
     return run["metrics"] if run else {}
+
+
+def _there(known: ModelVersion | None, request: CreateVersion, made_of: dict[str, str]) -> Unchanged:
+    """The version that has the number already, if it is the one that is asked for."""
+    if known is None or (known.run_id, known.model_id, known.source) != (made_of["run_id"], made_of["model_id"], made_of["source"]):
+        raise TreadleError(
+            f"{request.model}@{request.number} is or was another version.",
+            remedy="Leave the number out, and it becomes the next one.",
+            code="conflict",
+        )
+    return Unchanged(known)
 
 
 def _draw_unsealed(tx: Connection, version: ModelVersion) -> None:

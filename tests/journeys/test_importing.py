@@ -1,0 +1,158 @@
+"""Stores that a real MLflow filled come over whole, however they are read, and however often; and out of one Treadle into another."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treadle.client.mlflow import MlflowServer
+from treadle.operations.registry import GetModel, SearchVersions
+from treadle.operations.tracking import GetExperiment, GetTrackedRun, MetricHistory, SearchRuns
+from treadle.records.errors import TreadleError
+from treadle.records.tracking import Lifecycle, View
+from treadle.workshop import sdk
+from treadle.workshop.moving import archive
+from treadle.workshop.moving.archive import Archive
+from treadle.workshop.moving.database import MlflowDatabase
+from treadle.workshop.moving.folder import MlflowFolder
+from treadle.workshop.moving.here import Here
+from treadle.workshop.moving.importer import Importer, Report
+
+MLFLOW = Path(__file__).parents[1] / "mlflow"
+sys.path.insert(0, str(MLFLOW))
+
+from clients import environment, python  # noqa: E402  (beside the scripts they run)
+from record import stock  # noqa: E402
+
+pytestmark = [pytest.mark.mlflow, pytest.mark.timeout(400)]
+
+
+def fill(uri: str, folder: Path) -> dict[str, Any]:
+    variables = environment("new", folder / "client") | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_FILE_STORE": "true"}
+    command = [str(python("new")), str(MLFLOW / "fill.py")]
+    done = subprocess.run(command, env=variables, cwd=folder / "client", capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """A stock server's address, its folder, and what is in it."""
+    if not python("new").exists():
+        pytest.fail("There is no environment of an MLflow client; make it: make clients")
+    folder = tmp_path_factory.mktemp("mlflow")
+    with stock("new", folder) as server:
+        yield server, folder, fill(server, folder)
+
+
+def check(sink: Any, told: dict[str, Any], report: Report) -> None:
+    """Everything that was filled in is there."""
+    assert report.problems == []
+    for run_id, expected in told["runs"].items():
+        run = sink.call(GetTrackedRun(project="p", run_id=run_id))
+        assert run.name == expected["name"]
+        assert run.params["note"] == "ü/ñ"
+        assert [(i.name, i.context) for i in run.inputs] == [("rows", "training")]
+        experiment = sink.call(GetExperiment(project="p", experiment=run.experiment_id, by="id"))
+        assert experiment.name == expected["experiment"]
+        points = sink.call(MetricHistory(project="p", key="loss", run_ids=[run_id])).points[run_id]
+        assert [(p.step, p.value, p.time) for p in points] == [(s, 1 / (s + 1), (1_700_000_000_000 + s) * 1000) for s in range(900)]
+        with sink.open_file("p", run_id, "notes/deep/a b.txt") as file:
+            assert file.read().startswith(b"hello")
+        children = sink.call(SearchRuns(project="p", filter=f"tags.`mlflow.parentRunId` = '{run_id}'", view=View.all))
+        assert [c.name for c in children.items] == ["child"]
+    assert sink.call(GetTrackedRun(project="p", run_id=told["deleted"])).lifecycle == Lifecycle.deleted
+    assert sink.call(GetExperiment(project="p", experiment="import 1")).tags["team"] == "growth"
+    assert sink.call(GetModel(project="p", model="churn")).description == "who leaves"
+    versions = sink.call(SearchVersions(project="p", filter="name = 'churn'")).items
+    assert sorted((v.number, v.aliases, v.description) for v in versions) == [(1, ("best",), "the first"), (2, (), "")]
+    assert next(v for v in versions if v.number == 2).tags["seen"] == "yes"
+
+
+def bring(source: Any, home: Path, told: dict[str, Any]) -> None:
+    """Twice: the second time nothing is there to come."""
+    sink = sdk.HomeSink(home)
+    try:
+        report = Importer(source, sink, "p").run()
+        check(sink, told, report)
+        again = Importer(source, sink, "p").run()
+        assert (again.runs, again.points) == (0, 0)
+        check(sink, told, again)
+    finally:
+        source.close()
+        sink.close()
+
+
+def test_from_a_running_server(filled, tmp_path):
+    server, _, told = filled
+    bring(MlflowServer(server), tmp_path / "home", told)
+
+
+def test_from_its_database(filled, tmp_path):
+    _, folder, told = filled
+    bring(MlflowDatabase(f"sqlite:///{folder}/mlflow.db", folder / "artifacts"), tmp_path / "home", told)
+
+
+def test_an_interrupted_import_goes_on(filled, tmp_path):
+    server, _, told = filled
+
+    class Breaking(sdk.HomeSink):
+        calls = 0
+
+        def call(self, request: Any) -> Any:
+            Breaking.calls += 1
+            if Breaking.calls % 40 == 0:
+                raise TreadleError("gone", remedy="start it again", code="unavailable")
+            return super().call(request)
+
+    sink = Breaking(tmp_path / "home")
+    for _ in range(60):
+        with contextlib.suppress(TreadleError):
+            report = Importer(MlflowServer(server), sink, "p").run()
+            break
+    else:
+        pytest.fail("it never came to an end")
+    sink.close()
+    whole = sdk.HomeSink(tmp_path / "home")
+    check(whole, told, report)
+    whole.close()
+
+
+def test_from_its_folder(tmp_path):
+    (tmp_path / "client").mkdir()
+    told = fill((tmp_path / "mlruns").as_uri(), tmp_path)
+    bring(MlflowFolder(tmp_path / "mlruns"), tmp_path / "home", told)
+
+
+def test_from_one_treadle_into_another(filled, tmp_path):
+    server, _, told = filled
+    first = sdk.HomeSink(tmp_path / "first")
+    try:
+        Importer(MlflowServer(server), first, "p").run()
+        here = Here(first, "p", lambda owner, path: first.open_file("p", owner, path), "first")
+        archive.write(here, tmp_path / "all.zip")
+        made = archive.write(here, tmp_path / "model.zip", experiments=[], models=["churn"])
+        assert (made.models, made.runs) == (1, 2)
+    finally:
+        first.close()
+    bring(Archive(tmp_path / "all.zip"), tmp_path / "second", told)
+    part = sdk.HomeSink(tmp_path / "third")
+    try:
+        assert Importer(Archive(tmp_path / "model.zip"), part, "p").run().versions == 2
+    finally:
+        part.close()
+
+
+def test_an_archive_that_was_cut_is_refused(filled, tmp_path):
+    _, folder, _ = filled
+    source = MlflowDatabase(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    archive.write(source, tmp_path / "a.zip")
+    content = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content[: len(content) // 2])
+    with pytest.raises(TreadleError, match="no whole archive"):
+        Archive(tmp_path / "cut.zip")
