@@ -5,7 +5,7 @@ the query string of a GET or DELETE, or into the JSON body of a POST or PUT. The
 client encodes with, so the two cannot disagree. Text (path, query) is read leniently, `"12"` is a number where a number is asked;
 JSON is read strictly, `"12"` is not.
 
-In a query an empty value (`state=`) is null where the field may be null.
+In a query an empty value (`state=`) is null where the field may be null, and a list is written as JSON (`run_ids=["a","b"]`).
 """
 
 import functools
@@ -41,6 +41,7 @@ class Wire:
         self._body = msgspec.json.Decoder(self.rest_type)
         self._answer = msgspec.json.Decoder(operation.returns)
         self._nullable = frozenset(f.name for f in rest if nullable(f.type))
+        self._lists = frozenset(f.name for f in rest if typing.get_origin(f.type) is list)
 
     def encode(self, request: Any) -> tuple[str, bytes | None]:
         """The target (path and query, ASCII) and the body of a request."""
@@ -87,6 +88,8 @@ class Wire:
         values: dict[str, Any] = {name: None if value == "" and name in self._nullable else value for name, value in pairs}
         if len(values) != len(pairs):
             raise msgspec.ValidationError("a field is given twice")
+        for name in self._lists & values.keys():
+            values[name] = msgspec.json.decode(values[name])
         return msgspec.convert(values, self.rest_type, strict=False)
 
     def _refused(self, error: Exception) -> TreadleError:

@@ -22,7 +22,7 @@ from treadle.api.app import build_app
 from treadle.api.server import bind
 from treadle.client import Client
 from treadle.ledger.sealer import seal
-from treadle.operations import data, ledger, monitoring, operations, pipelines, registry, releases
+from treadle.operations import data, ledger, monitoring, operations, pipelines, registry, releases, tracking
 from treadle.operations import workshop as whole
 from treadle.records.calls import Role
 from treadle.records.definitions import Column, Dataset, Endpoint, Entry, Environment, Parameter, Pipeline, Project
@@ -30,6 +30,8 @@ from treadle.records.digests import canonical, digest, digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Metric, Reason
 from treadle.records.models import Bundle, Signature
+from treadle.records.states import RunState
+from treadle.records.tracking import ModelState, Point, RunInput, RunModel
 from treadle.workshop import open_home
 
 T = dt.datetime(2013, 4, 1, 6, tzinfo=dt.UTC)
@@ -37,6 +39,9 @@ P = "flights"
 BLANK = {"recorded_time", "token", "hash", "head_hash", "payload_digest", "unsealed_seconds", "digests", "freed_bytes", "next", "now"} | {
     "created_time",
     "revoked_time",
+    "created",
+    "updated",
+    "deleted",
 }
 
 DEFINITIONS = Project(
@@ -84,6 +89,70 @@ BUNDLES = [digest(bundle(n)) for n in (1, 2)]
 VERSION = {"delta_version": 1, "rows": 10, "added_rows": 10, "columns": (Column(name="at", dtype="datetime"),), "source": "a.csv"}
 RUN = {"project": P, "run_id": "run_1"}
 ENV = {"project": P, "environment": "dev"}
+
+LOGGED = {"project": P, "run_id": "logged"}
+DIGEST, SIZE = BUNDLES[0], len(bundle(1))
+POINTS = [Point(key="auc", value=0.5 + s / 10, step=s, time=s * 1_000_000) for s in range(5)]
+FILE = {"project": P, "owner": "logged", "path": "plots/roc.svg"}
+
+#: Experiment tracking, a part of the script.
+TRACKING: list[Any] = [
+    tracking.CreateExperiment(project=P, experiment_id="7", name="trees", folder="a/b", tags={"ü": "x"}),
+    tracking.CreateExperiment(project=P, experiment_id="7", name="other"),
+    tracking.CreateExperiment(project=P, experiment_id="8", name="trees"),
+    tracking.GetExperiment(project=P, experiment="trees"),
+    tracking.GetExperiment(project=P, experiment="none"),
+    tracking.UpdateExperiment(project=P, experiment_id="7", description="of old"),
+    tracking.SetExperimentTags(project=P, experiment_id="7", tags={"a": "b"}),
+    tracking.SearchExperiments(project=P, filter="name = 'trees'"),
+    tracking.SearchExperiments(project=P, filter="name ="),
+    tracking.StartRun(**LOGGED, experiment="7", name="first", started=1_700_000_000_000_000, params={"depth": "4"}),
+    tracking.StartRun(**LOGGED, experiment="8"),
+    tracking.LogBatch(**LOGGED, metrics=[*POINTS, Point(key="loss", value="NaN", time=1)], params={"rate": "0.1"}, tags={"a": "ü"}),
+    tracking.LogBatch(**LOGGED, params={"depth": "5"}),
+    tracking.LogBatch(project=P, run_id="none", tags={"a": "b"}),
+    tracking.CreateLoggedModel(project=P, model_id="m-1", experiment_id="7", name="trees", run_id="logged"),
+    tracking.CreateLoggedModel(project=P, model_id="m-2", experiment_id="none"),
+    tracking.UpdateLoggedModel(project=P, model_id="m-1", state=ModelState.ready, tags={"a": "b"}),
+    tracking.GetLoggedModel(project=P, model_id="m-1"),
+    tracking.GetLoggedModel(project=P, model_id="none"),
+    tracking.SearchLoggedModels(project=P, experiments=["7"]),
+    tracking.LogInputs(
+        **LOGGED, inputs=[RunInput(name="d", digest="1", source="here")], models=[RunModel(model_id="m-1", role="output", step=2)]
+    ),
+    tracking.GetTrackedRun(**LOGGED),
+    tracking.GetTrackedRun(project=P, run_id="none"),
+    tracking.SearchRuns(project=P, experiments=["7"], filter="metrics.auc > 0.5"),
+    tracking.SearchRuns(project=P, filter="metrics.auc >"),
+    tracking.MetricHistory(project=P, key="auc", run_ids=["logged"]),
+    tracking.MetricHistory(project=P, key="auc", run_ids=[]),
+    tracking.PutFile(**FILE, digest=DIGEST, size=SIZE),
+    tracking.PutFile(**{**FILE, "path": "../x"}, digest=DIGEST, size=SIZE),
+    tracking.CheckFile(**FILE),
+    tracking.GetFile(**FILE),
+    tracking.GetFile(**{**FILE, "path": "none"}),
+    tracking.ListFiles(project=P, owner="logged"),
+    tracking.StartUpload(**{**FILE, "path": "big"}, upload_id="up_1"),
+    tracking.PutPart(project=P, upload_id="up_1", number=1, digest=DIGEST, size=SIZE),
+    tracking.GetUpload(project=P, upload_id="up_1"),
+    tracking.CompleteUpload(project=P, upload_id="up_1", digest=DIGEST, size=SIZE),
+    tracking.StartUpload(**{**FILE, "path": "big"}, upload_id="up_2"),
+    tracking.AbortUpload(project=P, upload_id="up_2"),
+    tracking.DeleteFiles(project=P, owner="logged", path="plots"),
+    tracking.UpdateRun(**LOGGED, state=RunState.finished, name="second"),
+    tracking.UpdateRun(**RUN, state=RunState.finished),
+    tracking.BinLoggedModel(project=P, model_id="m-1"),
+    tracking.BinRun(**LOGGED, lifecycle="deleted"),
+    tracking.BinRun(**LOGGED, lifecycle="sideways"),
+    tracking.BinExperiment(project=P, experiment_id="7", lifecycle="deleted"),
+    tracking.SaveView(project=P, view_id="v", page="runs", name="best", query={"filter": "metrics.auc > 0.8"}),
+    tracking.ListViews(project=P),
+    tracking.DeleteView(project=P, view_id="v"),
+    tracking.SetRetention(project=P, rule_id="r", what="binned", days=30),
+    tracking.ListRetention(project=P),
+    tracking.ApplyRetention(project=P),
+    tracking.RemoveForGood(project=P, things=["run/logged"]),
+]
 
 #: The script, in order. A string is a thing done to the home itself.
 SCRIPT: list[Any] = [
@@ -209,6 +278,7 @@ SCRIPT: list[Any] = [
     monitoring.ListAlarms(**ENV, endpoint="delay", state="open"),
     whole.GetOverview(**ENV, endpoint="none"),
     whole.WhyPrediction(project=P, prediction_id="none-0-0"),
+    *TRACKING,
     ledger.GetLineage(project=P, digest=BUNDLES[0], direction="both"),
     ledger.GetLineage(project=P, digest=BUNDLES[0], direction="sideways"),
     ledger.GetLineage(project=P, digest="none"),

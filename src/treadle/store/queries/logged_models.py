@@ -1,6 +1,5 @@
 """Statements on logged models."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 from treadle.records.tracking import Lifecycle, LoggedModel, ModelPoint, ModelState
 from treadle.store import tables as t
 from treadle.store.driver import chunks, fetch
+from treadle.store.queries.tracking import worded
 from treadle.store.upsert import insert_new, upsert_rows
 
 
@@ -86,9 +86,8 @@ def logged_models(connection: Connection, project: str, model_ids: Sequence[str]
             f"{where} ORDER BY name, time, step, run_id"
         )
         for model_id, name, value, step, time, run_id, dataset, digest in fetch(connection, statement, *of):
-            value = math.nan if value is None else value
             metrics[model_id].append(
-                ModelPoint(key=name, value=value, step=step, time=time, run_id=run_id, dataset_name=dataset, dataset_digest=digest)
+                ModelPoint(key=name, value=worded(value), step=step, time=time, run_id=run_id, dataset_name=dataset, dataset_digest=digest)
             )
         m = t.logged_models.c
         for row in connection.execute(select(t.logged_models).where(m.project == project, m.model_id.in_(some))):

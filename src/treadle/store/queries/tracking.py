@@ -98,7 +98,7 @@ def tracked_runs(
             connection, f"SELECT run_id, name, value, step, time FROM latest_metrics {where} ORDER BY run_id, name", *of
         ):
             if wanted is None or wanted("metrics", name):
-                metrics[run_id].append(Point(key=name, value=math.nan if value is None else value, step=step, time=time))
+                metrics[run_id].append(Point(key=name, value=worded(value), step=step, time=time))
         for table, into in (("params", params), ("tags", tags)):
             for run_id, name, value in fetch(connection, f"SELECT run_id, name, value FROM {table} {where} ORDER BY run_id, name", *of):
                 if wanted is None or wanted(table, name):
@@ -145,6 +145,13 @@ def _tracked(
         inputs=inputs,
         models=models,
     )
+
+
+def worded(value: float | None) -> float | str:
+    """A stored value (None: NaN) as records carry it: what JSON has no number for by its word."""
+    if value is None:
+        return "NaN"
+    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def tracked_of(project: str, row: dict[str, Any], params: dict[str, str], tags: dict[str, str]) -> TrackedRun:
