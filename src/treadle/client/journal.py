@@ -117,6 +117,15 @@ class Reader:
                 at += len(line)
                 yield msgspec.json.decode(line), at
 
+    def again(self) -> Iterator[list[Any]]:
+        """Every entry from the first on, shipped or not, as far as it is whole."""
+        with self.path.open("rb") as file:
+            file.seek(self._start)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                yield msgspec.json.decode(line)
+
     def acknowledge(self, position: int) -> None:
         """Everything before `position` is where it belongs."""
         fresh = self._shipped.with_suffix(".shipped.tmp")

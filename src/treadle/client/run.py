@@ -14,25 +14,30 @@ import mimetypes
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from treadle.client import capture
 from treadle.client.journal import Header, Journal, Reader
 from treadle.client.shipping import Shipper, Sink
+from treadle.client.timing import Profile
+from treadle.client.watching import Watch
+from treadle.records.diagnosis import Finding
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
+from treadle.records.open_run import opened
+from treadle.records.rules import diagnose
 
+T = TypeVar("T")
 log = logging.getLogger("treadle.client")
-
-_current: contextvars.ContextVar["Run | None"] = contextvars.ContextVar("treadle_run", default=None)
 
 
 def current() -> "Run | None":
     """The run that is open here, the innermost of several."""
-    return _current.get()
+    return opened.get()
 
 
 class Run:
@@ -66,6 +71,8 @@ class Run:
         self._params: dict[str, str] = {}
         self._steps: dict[str, int] = {}
         self._over = False
+        self._watch: Watch | None = None
+        self._profile: Profile | None = None
         parent = parent or (current().run_id if current() is not None else None)  # pyright: ignore[reportOptionalMemberAccess]
         git = capture.code(Path.cwd())
         start = {
@@ -94,7 +101,7 @@ class Run:
             self._vitals = Vitals(lambda values: self._points(values, None), every=system_every)
         self._reader = Reader(self._journal.path)
         self._shipper = None if connect is None else Shipper(self._reader, connect, every=ship_every)
-        self._token = _current.set(self)
+        self._token = opened.set(self)
         atexit.register(self._at_exit)
 
     # ── what a script says ───────────────────────────────────────────────────────────────────────────────────────
@@ -232,6 +239,61 @@ class Run:
         told = {"name": name, "digest": digest, "source": source, "source_type": source_type, "context": context, "schema": schema}
         self._write(["i", told])
 
+    # ── what happens inside ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def watch(
+        self,
+        name: str,
+        array: Any,
+        step: int | None = None,
+        *,
+        kind: str | None = None,
+        every: int | None = None,
+        bounds: tuple[float, float] | None = None,
+        saturated: float = 0.99,
+    ) -> bool:
+        """Record what a tensor looks like, if it is its turn; whether it was.
+
+        Mean, standard deviation, least, greatest, norm, shares of zeros, NaN, saturated values and dead units go to the metrics
+        `watch/NAME/…`, with quantiles and a histogram to the table `debug/tensors.parquet`.
+
+        Args:
+            name: its layer and what it is, `dense1/gradient`. Watch layers in the order from input to output.
+            array: of NumPy, PyTorch or what NumPy can read; units are the last axis, rows the first.
+            step: of the training; without one each name counts its calls.
+            kind: weight, gradient or activation, where the name's last part does not say so.
+            every: steps between two looks (10); after 500 looks it doubles.
+            bounds: the ends of a bounded activation, (0, 1) of a sigmoid.
+            saturated: |value| beyond which an activation in [-1, 1] is saturated; with bounds, the same of their half range.
+
+        Raises:
+            TreadleError: no name, or no numbers.
+        """
+        if self._watch is None:
+            self._watch = Watch(self._points, self.log_table)
+        return self._watch.see(name, array, step, kind=kind, every=every, bounds=bounds, saturated=saturated)
+
+    @overload
+    def timed(self, name: str) -> AbstractContextManager[None]: ...
+    @overload
+    def timed(self, name: str, items: Iterable[T]) -> Iterator[T]: ...
+    def timed(self, name: str, items: Iterable[T] | None = None) -> AbstractContextManager[None] | Iterator[T]:
+        """Measure a section of the script's time: `with run.timed("step"): …`, or the waiting for each of some items:
+        `for batch in run.timed("load batch", loader): …`. Sections nest; totals go to the metrics `profile/PATH/seconds` and the
+        file `debug/profile.json`."""
+        if self._profile is None:
+            self._profile = Profile(lambda values: self._points(values, None), self.log_dict)
+        return self._profile.section(name) if items is None else self._profile.each(name, items)
+
+    def diagnose(self) -> list[Finding]:
+        """What the rules find in what has been logged until now (`treadle.records.rules`), worst first."""
+        histories: dict[str, list[tuple[int, float]]] = {}
+        for entry in self._reader.again():
+            if entry[0] == "m":
+                for name, value in entry[3].items():
+                    histories.setdefault(name, []).append((entry[2], float(value)))
+        return diagnose(histories)
+
     # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def finish(self, state: str = "finished", error: str | None = None, *, timeout: float = 60.0) -> bool:
@@ -240,12 +302,18 @@ class Run:
             return True
         if self._vitals is not None:
             self._vitals.stop()
+        for kept in (self._watch, self._profile):
+            try:
+                if kept is not None:
+                    kept.flush()
+            except TreadleError as failed:  # the run is closed all the same
+                log.warning("run %s: %s", self.run_id, failed)
         self._write(["u", {"state": state, "ended": _now_us(), "error": error}])
         self._over = True
         self._journal.close()
         atexit.unregister(self._at_exit)
-        if _current.get() is self:
-            _current.set(None) if self._token.old_value is contextvars.Token.MISSING else _current.set(self._token.old_value)
+        if opened.get() is self:
+            opened.set(None) if self._token.old_value is contextvars.Token.MISSING else opened.set(self._token.old_value)
         arrived = self._shipper is not None and self._shipper.finish(timeout)
         if arrived:
             self._reader.remove()

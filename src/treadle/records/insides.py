@@ -95,12 +95,15 @@ def through_depth(gradients: Mapping[str, Tensor]) -> Finding | None:
         return None
     third = max(1, len(sizes) // 3)
     steps = sorted(set.intersection(*(set(size) for _, size in sizes)))
-    ratios: dict[int, float] = {}
+    fallen: dict[int, float] = {}
+    grown: dict[int, float] = {}
     for step in steps:
-        early, late = (_middle([size[step] for _, size in some]) for some in (sizes[:third], sizes[-third:]))
-        if math.isfinite(early) and math.isfinite(late) and (early or late):
-            ratios[step] = early / late if late else math.inf
+        early, late = ([size[step] for _, size in some] for some in (sizes[:third], sizes[-third:]))
+        if all(map(math.isfinite, early + late)):  # the end they come from by its largest, the end they reach by its middle
+            fallen[step] = _middle(early) / max(late) if max(late) else 1.0
+            grown[step] = max(early) / _middle(late) if _middle(late) else 1.0
     for vanish in (True, False):
+        ratios = fallen if vanish else grown
         hit = [step for step, ratio in ratios.items() if (ratio < VANISHED if vanish else ratio > 1 / VANISHED)]
         if len(hit) < FEW_CAPTURES or len(hit) < 0.5 * len(ratios):
             continue

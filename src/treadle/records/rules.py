@@ -200,7 +200,7 @@ def overfitting(train: str, of_train: History, valid: str, of_valid: History) ->
     """The validation metric worsens from its best on, beyond its noise, while the training's goes on improving.
 
     From the best point (of a running median) to the end: Mann and Kendall's test sees the validation rise and the training fall; and the
-    rise exceeds both twice the noise and 5 % of what had been gained until then.
+    rise exceeds twice the noise, 5 % of what had been gained until then and 1 % of the best value.
     """
     y = [(step, value) for step, value in of_valid if math.isfinite(value)]
     x = [(step, value) for step, value in of_train if math.isfinite(value)]
@@ -215,7 +215,7 @@ def overfitting(train: str, of_train: History, valid: str, of_valid: History) ->
         return None
     end, spread = median(tail[-max(3, len(tail) // 5) :]), noise(values)
     rise, gained = end - smooth[at], smooth[0] - smooth[at]
-    least = max(2 * spread, 0.05 * gained, 1e-12)
+    least = max(2 * spread, 0.05 * gained, 0.01 * abs(smooth[at]), 1e-12)
     after = _losses(train, [(step, value) for step, value in x if step >= y[at][0]])
     if rise <= least or trend(tail[min(width, 3) :]) < SURE or len(after) < 6 or trend(after) > -SURE:
         return None
