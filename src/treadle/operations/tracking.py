@@ -54,6 +54,16 @@ class History(Struct, frozen=True, kw_only=True):
     page: Page
 
 
+class Columns(Struct, frozen=True, kw_only=True):
+    """One metric's history as columns of the same length. A value that is no number is `NaN`, `Infinity` or `-Infinity`."""
+
+    key: str
+    run_id: str
+    times: list[int]  # microseconds UTC
+    steps: list[int]
+    values: list[float | str]
+
+
 class Files(Struct, frozen=True, kw_only=True):
     """What stands in a folder of files: files, and folders (a path and no digest)."""
 
@@ -275,6 +285,16 @@ class MetricHistory(Struct, frozen=True, kw_only=True):
     page: str | None = None
 
 
+@operation("GET /projects/{project}/tracked-runs/{run_id}/columns/{key}", allow="read", returns=Columns)
+class MetricColumns(Struct, frozen=True, kw_only=True):
+    """One run's whole history of one metric by time, step and value, quick to read and to draw; `most` thins it out as in MetricHistory."""
+
+    project: str
+    run_id: str
+    key: str
+    most: int = 0
+
+
 # ── logged models ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -492,13 +512,18 @@ class RemoveForGood(Struct, frozen=True, kw_only=True):
 
     With `preview` (the default) nothing goes, and the answer says what would and what keeps the rest. What a released or referred
     version needs is kept. `things` are `run/ID`, `experiment/ID`, `logged-model/ID`, `model/NAME`, `model/NAME/N`; `binned_before`
-    takes everything that has been in the bin since before a time (microseconds UTC).
+    takes everything that has been in the bin since before a time (microseconds UTC). The bytes of files go once nobody has read or
+    written them for `min_age_s` seconds, now or with the next collection of garbage. `erase_events` erases what events told of the things
+    too; the chain of events still verifies. `compact` writes a SQLite file anew, which takes as much space again while it lasts.
     """
 
     project: str
     things: list[str] = []
     binned_before: int | None = None
     preview: bool = True
+    erase_events: bool = False
+    min_age_s: int = 3600
+    compact: bool = False
 
 
 class RetentionRule(Struct, frozen=True, kw_only=True):

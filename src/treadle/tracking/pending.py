@@ -21,10 +21,6 @@ def _pending(request: type) -> None:
 
 
 for _request in (
-    ops.SearchRuns,
-    ops.SearchExperiments,
-    ops.SearchLoggedModels,
-    ops.MetricHistory,
     ops.RemoveForGood,
     ops.SetRetention,
     ops.ListRetention,

@@ -6,8 +6,9 @@ from treadle.tracking.files import Files
 from treadle.tracking.logged_models import ModelVerbs
 from treadle.tracking.pending import Pending
 from treadle.tracking.runs import RunVerbs
+from treadle.tracking.search import SearchVerbs
 
 
 def services(blobs: BlobStore) -> tuple[object, ...]:
     """Every service of the room: together they implement all of `operations/tracking.py`."""
-    return (ExperimentVerbs(), RunVerbs(), ModelVerbs(), Files(blobs), Pending())
+    return (ExperimentVerbs(), RunVerbs(), ModelVerbs(), Files(blobs), SearchVerbs(), Pending())

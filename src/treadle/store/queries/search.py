@@ -1,0 +1,471 @@
+"""Finding runs: which index drives a search, so that its cost grows with the answer and not with the store.
+
+Three ways, in this order of preference:
+
+1. A comparison that an index shows to be rare (its matches are counted, but not beyond `RARE`): they are fetched, probed and sorted.
+2. An order that an index has: the index is walked (`walks`), each row probed by primary key, until the page is full. Without an order,
+   or by time, an equality on a tag, parameter, state, name or dataset drives just as well, its rows being in order of time.
+3. Anything else (order by user or id): all runs are fetched, probed and sorted.
+
+The order is MLflow's: numbers, then NaN, then runs without a value, whichever the direction; ties by time of creation, newest first,
+then by id. A position in it is what the sort compares, so that a page goes on where the last one ended whatever came in between, and
+by whichever way.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from treadle.records.filters import Comparison, Order
+from treadle.store.driver import fetch
+from treadle.store.queries.conditions import (
+    COLUMNS,
+    RUN_INDEX,
+    STATUS,
+    TABLES,
+    TIMES,
+    URI,
+    Range,
+    Sql,
+    all_of,
+    among,
+    conditions,
+    index_range,
+    indexed,
+    moment_bounds,
+    own_condition,
+    states,
+)
+from treadle.store.queries.walks import Path, Row, merged, newest_first, walk
+from treadle.store.tables import INDEXED
+
+#: So many matches of a comparison are fetched and sorted rather than met on the way through an index.
+RARE = 2_000
+_PROBE = 400
+NUMBER, NAN, MISSING = 0, 1, 2
+
+#: A run in its order: ((rank, value) for each of the orders), time of creation, id.
+Found = tuple[tuple[tuple[int, Any], ...], int, str]
+
+
+class Start(NamedTuple):
+    """Where a walk by one order begins: at a value, or behind a run that has it."""
+
+    rank: int
+    value: Any
+    run: tuple[int, str] | None  # time of creation, id
+
+    def behind(self, value: Any) -> tuple[Any, ...]:
+        """As a position in an index of values."""
+        return (value,) if self.run is None else (value, *self.run)
+
+
+class Search(NamedTuple):
+    """A search as it was asked.
+
+    Args:
+        experiments: their ids.
+        lifecycles: active, deleted; none: both.
+    """
+
+    project: str
+    experiments: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    orders: tuple[Order, ...]
+    lifecycles: tuple[str, ...]
+
+
+def search_runs(connection: Connection, search: Search, *, after: Found | None, limit: int) -> list[Found]:
+    """The first `limit` runs behind a position."""
+    if not search.experiments:
+        return []
+    search = search._replace(experiments=tuple(sorted(set(search.experiments))), orders=needed(search.orders))
+    return list(itertools.islice(Plan(connection, search, limit).found(after), limit))
+
+
+def experiment_ids(connection: Connection, project: str) -> list[str]:
+    """Every experiment of a project."""
+    return [row[0] for row in fetch(connection, "SELECT experiment_id FROM experiments WHERE project = ?", project)]
+
+
+def needed(orders: tuple[Order, ...]) -> tuple[Order, ...]:
+    """The orders that decide anything: behind an id none does, and the newest first is what ties go by anyway."""
+    for number, order in enumerate(orders):
+        if order.kind == "attribute" and order.key in ("run_id", "artifact_uri"):
+            return orders[: number + 1]
+    if orders and (orders[-1].kind, orders[-1].key, orders[-1].ascending) == ("attribute", "start_time", False):
+        return orders[:-1]
+    return orders
+
+
+# ── the order ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Down:
+    """A text that is sorted downwards."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def __lt__(self, other: "_Down") -> bool:
+        return other.text < self.text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Down) and other.text == self.text
+
+
+def sort_key(orders: Sequence[Order]) -> Callable[[Found], tuple[Any, ...]]:
+    """What a run is sorted by."""
+
+    def key(found: Found) -> tuple[Any, ...]:
+        parts: list[Any] = []
+        for order, (rank, value) in zip(orders, found[0], strict=True):
+            if rank != NUMBER:
+                parts += (rank, 0)
+            elif order.ascending:
+                parts += (rank, value)
+            else:
+                parts += (rank, _Down(value) if isinstance(value, str) else -value)
+        return (*parts, -found[1], found[2])
+
+    return key
+
+
+def behind(found: list[Found], key: Callable[[Found], Any], after: Found | None) -> Iterator[Found]:
+    """What follows a position in a sorted list."""
+    if after is None:
+        return iter(found)
+    end = key(after)
+    return itertools.dropwhile(lambda f: not end < key(f), found)
+
+
+# ── the plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Plan:
+    """How one search is done."""
+
+    def __init__(self, connection: Connection, search: Search, limit: int):
+        self.connection = connection
+        self.search = search
+        self.limit = limit
+        self.dialect = connection.dialect.name
+        self.key = sort_key(search.orders)
+        self.batch = limit
+
+    def found(self, after: Found | None) -> Iterator[Found]:
+        """The runs behind a position."""
+        rare = self._rare()
+        if rare is not None:
+            return self._gathered(rare, after)
+        first = self.search.orders[0] if self.search.orders else None
+        if first is not None and (first.kind, first.key) in [("attribute", k) for k in ("run_id", "user_id", "artifact_uri")]:
+            return self._gathered((None, Range("runs", "runs_created", self._stage())), after)
+        if len(self.search.orders) > 1:
+            return self._by_several(after)
+        if after is None:
+            return self._by_one(first, None)
+        return self._by_one(first, Start(*after[0][0], after[1:]) if first is not None else Start(NUMBER, None, after[1:]))
+
+    def _stage(self) -> Sql:
+        return among("d.lifecycle", self.search.lifecycles or ("active", "deleted"))
+
+    def _conditions(self, comparisons: Sequence[Comparison], *, of_runs: bool) -> list[Sql]:
+        s = self.search
+        return conditions(self.dialect, s.project, comparisons, lifecycles=s.lifecycles, of_runs=of_runs)
+
+    # ── few matches ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _rare(self) -> tuple[Comparison | None, Range] | None:
+        """The comparison with the fewest matches, where they are few."""
+        candidates: list[tuple[Comparison | None, Range]] = []
+        for comparison in self.search.comparisons:
+            known = index_range(comparison, self.search.lifecycles)
+            if known is not None:
+                candidates.append((comparison, known))
+        if self.search.lifecycles == ("deleted",):
+            candidates.append((None, Range("runs", "runs_created", self._stage())))
+        best, least = None, RARE + 1
+        for candidate in candidates:
+            count = self._count(candidate[1], least)
+            if count < least:
+                best, least = candidate, count
+        return best
+
+    def _scope(self) -> Sql:
+        return all_of([Sql("d.project = ?", (self.search.project,)), among("d.experiment", self.search.experiments)])
+
+    def _count(self, known: Range, most: int) -> int:
+        text, values = all_of([self._scope(), known.where])
+        statement = f"SELECT COUNT(*) FROM (SELECT 1 FROM {indexed(self.dialect, known.table, known.by)} WHERE {text} LIMIT ?) c"
+        return fetch(self.connection, statement, *values, most)[0][0]
+
+    def _gathered(self, driver: tuple[Comparison | None, Range], after: Found | None) -> Iterator[Found]:
+        """All matches in a range, sorted."""
+        comparison, known = driver
+        exact = comparison is not None and comparison.op != "LIKE"
+        rest = [c for c in self.search.comparisons if not (exact and c is comparison)]
+        text, values = all_of([self._scope(), known.where, *self._conditions(rest, of_runs=known.table == "runs")])
+        statement = f"SELECT d.run_id, d.created FROM {indexed(self.dialect, known.table, known.by)} WHERE {text}"
+        rows = {row[0]: row[1] for row in fetch(self.connection, statement, *values)}
+        found = self._valued(list(rows.items()), self.search.orders)
+        found.sort(key=self.key)
+        return behind(found, self.key, after)
+
+    def _valued(self, runs: list[tuple[str, int]], orders: Sequence[Order]) -> list[Found]:
+        """Runs (id, time) with the values they are ordered by."""
+        if not orders:
+            return [((), created, run_id) for run_id, created in runs]
+        columns = [self._values(order, runs) for order in orders]
+        return [(tuple(column.get(run_id, (MISSING, 0)) for column in columns), created, run_id) for run_id, created in runs]
+
+    def _values(self, order: Order, runs: list[tuple[str, int]]) -> dict[str, tuple[int, Any]]:
+        """(rank, value) of those that have one."""
+        if order.kind == "attribute" and order.key == "start_time":
+            return {run_id: (NUMBER, created) for run_id, created in runs}
+        values: dict[str, tuple[int, Any]] = {}
+        for start in range(0, len(runs), _PROBE):
+            ids = among("d.run_id", [run_id for run_id, _ in runs[start : start + _PROBE]])
+            if order.kind == "attribute":
+                column = {"status": "d.state", "end_time": "d.ended", "run_id": "d.run_id", "artifact_uri": URI}.get(order.key)
+                select = f"SELECT d.run_id, {column or f'd.{COLUMNS[order.key]}'} FROM runs d WHERE d.project = ?"
+                of: tuple[Any, ...] = (self.search.project,)
+            else:
+                select = f"SELECT d.run_id, d.value FROM {TABLES[order.kind]} d WHERE d.project = ? AND d.name = ?"
+                of = (self.search.project, order.key)
+            for run_id, value in fetch(self.connection, f"{select} AND {ids.text}", *of, *ids.values):
+                if order.key == "status" and order.kind == "attribute":
+                    value = STATUS[value]
+                values[run_id] = (NUMBER, value) if value is not None else (NAN if order.kind == "metric" else MISSING, 0)
+        return values
+
+    # ── in the order of an index ─────────────────────────────────────────────────────────────────────────────────
+
+    def _by_several(self, after: Found | None) -> Iterator[Found]:
+        """By the first of several orders, what is equal in it by the others."""
+        first, *others = self.search.orders
+        walked = self._by_one(first, None if after is None else Start(*after[0][0], None))
+        for value, same in itertools.groupby(walked, key=lambda f: f[0][0]):
+            group = self._valued([(run_id, created) for _, created, run_id in same], others)
+            full = [((value, *values), created, run_id) for values, created, run_id in group]
+            full.sort(key=self.key)
+            yield from behind(full, self.key, after if after is not None and after[0][0] == value else None)
+
+    def _by_one(self, order: Order | None, start: Start | None) -> Iterator[Found]:
+        """By one order, or the newest first."""
+        if order is None:
+            return (((), row[0], row[1]) for row in self._timed(start and start.run, down=True))
+        if order.kind == "attribute" and order.key == "start_time":
+            position = start and (start.run or (start.value,))
+            return ((((NUMBER, row[0]),), row[0], row[1]) for row in self._timed(position, down=not order.ascending))
+        if order.kind == "attribute" and order.key == "status":
+            return self._by_status(order, start)
+        return self._by_value(order, start)
+
+    def _by_status(self, order: Order, start: Start | None) -> Iterator[Found]:
+        words = sorted(set(STATUS.values()), reverse=not order.ascending)
+        for word in words[words.index(start.value) if start else 0 :]:
+            fixed = [(("state", state),) for state, told in STATUS.items() if told == word]
+            paths = [
+                Path("runs", "runs_status", (*of, *own), ("created", "run_id"), down=True, conditions=self._of_runs())
+                for of in self._stages()
+                for own in fixed
+            ]
+            position = start.run if start and start.value == word else None
+            yield from ((((NUMBER, word),), row[0], row[1]) for row in self._walked(paths, position, newest_first))
+
+    def _by_value(self, order: Order, start: Start | None) -> Iterator[Found]:
+        """What has a value by that, then what is NaN, then what has none."""
+        rank = start.rank if start else NUMBER
+        own = [c for c in self.search.comparisons if (c.kind, c.key) == (order.kind, order.key)]
+        absent = any(c.op == "IS NULL" for c in own)
+        there = any(c.op != "IS NULL" for c in own)
+        rest = [c for c in self.search.comparisons if c not in own]
+        if rank == NUMBER and not absent:
+            if order.kind == "attribute":
+                yield from self._by_column(order, start)
+            elif order.kind == "metric":
+                yield from self._by_number(order, own, rest, start)
+            else:
+                yield from self._by_text(order, own, rest, start)
+        position = start.run if start else None
+        if rank <= NAN and order.kind == "metric" and not absent and all(c.op == "!=" for c in own):
+            held = tuple(self._conditions(rest, of_runs=False))
+            paths = [
+                Path(
+                    TABLES["metric"],
+                    "latest_metrics_value",
+                    (*of, ("name", order.key), ("value", None)),
+                    ("created", "run_id"),
+                    down=True,
+                    conditions=held,
+                )
+                for of in self._scopes()
+            ]
+            rows = self._walked(paths, position if rank == NAN else None, newest_first)
+            yield from ((((NAN, 0),), row[0], row[1]) for row in rows)
+        if not there:
+            yield from ((((MISSING, 0),), row[0], row[1]) for row in self._missing(order, position if rank == MISSING else None))
+
+    def _missing(self, order: Order, position: Row | None) -> Iterator[Row]:
+        if order.kind == "attribute":
+            if order.key != "end_time":
+                return iter(())
+            paths = [
+                Path("runs", "runs_ended", (*of, ("ended", None)), ("created", "run_id"), down=True, conditions=self._of_runs())
+                for of in self._stages()
+            ]
+        else:
+            none = Comparison(order.kind, order.key, "IS NULL")
+            held = tuple(self._conditions([*self.search.comparisons, none], of_runs=True))
+            low, high = moment_bounds(self.search.comparisons, "start_time")
+            paths = [
+                Path("runs", "runs_created", of, ("created", "run_id"), down=True, conditions=held, low=low, high=high)
+                for of in self._stages()
+            ]
+        return self._walked(paths, position, newest_first)
+
+    def _by_column(self, order: Order, start: Start | None) -> Iterator[Found]:
+        column = TIMES.get(order.key) or COLUMNS[order.key]
+        low, high = moment_bounds(self.search.comparisons, order.key)
+        paths = [
+            Path(
+                "runs",
+                RUN_INDEX[column],
+                of,
+                (column, "created", "run_id"),
+                down=not order.ascending,
+                conditions=self._of_runs(),
+                low=low,
+                high=high,
+                nulls=order.key in TIMES,
+            )
+            for of in self._stages()
+        ]
+        return self._by_first(order, paths, start)
+
+    def _by_number(self, order: Order, own: list[Comparison], rest: list[Comparison], start: Start | None) -> Iterator[Found]:
+        low, high = _bounds(own)
+        unequal = (own_condition(self.dialect, "d", c) for c in own if c.op == "!=")
+        held = (*unequal, *self._conditions(rest, of_runs=False))
+        paths = [
+            Path(
+                TABLES["metric"],
+                "latest_metrics_value",
+                (*of, ("name", order.key)),
+                ("value", "created", "run_id"),
+                down=not order.ascending,
+                conditions=held,
+                low=low,
+                high=high,
+                nulls=True,
+            )
+            for of in self._scopes()
+        ]
+        return self._by_first(order, paths, start)
+
+    def _by_first(self, order: Order, paths: list[Path], start: Start | None) -> Iterator[Found]:
+        position = start.behind(start.value) if start else None
+        key = sort_key([order])
+        rows = self._walked(paths, position, lambda row: key((((NUMBER, row[0]),), row[1], row[2])))
+        return ((((NUMBER, row[0]),), row[1], row[2]) for row in rows)
+
+    def _by_text(self, order: Order, own: list[Comparison], rest: list[Comparison], start: Start | None) -> Iterator[Found]:
+        """By a param or tag: the index knows how it begins; what begins alike is sorted by the whole."""
+        held = (*(own_condition(self.dialect, "d", c) for c in own if c.value is not None), *self._conditions(rest, of_runs=False))
+        paths = [
+            Path(
+                TABLES[order.kind],
+                f"{TABLES[order.kind]}_value",
+                (*of, ("name", order.key)),
+                ("head", "created", "run_id"),
+                down=not order.ascending,
+                conditions=held,
+            )
+            for of in self._scopes()
+        ]
+        position: Row | None = None
+        if start:
+            position = start.behind(start.value) if len(start.value) < INDEXED else (start.value[:INDEXED],)
+        key = sort_key([order])
+        rows = self._walked(paths, position, lambda row: key((((NUMBER, row[0]),), row[1], row[2])))
+        for head, same in itertools.groupby(rows, key=lambda row: row[0]):
+            if len(head) < INDEXED:
+                yield from ((((NUMBER, head),), row[1], row[2]) for row in same)
+                continue
+            whole = self._valued([(row[2], row[1]) for row in same], [order])
+            whole.sort(key=key)
+            if start is None or start.value[:INDEXED] != head:
+                yield from whole
+            elif start.run is None:
+                yield from itertools.dropwhile(lambda f, value=start.value: f[0][0][1] != value, whole)
+            else:
+                yield from behind(whole, key, (((NUMBER, start.value),), *start.run))
+
+    # ── in the order of time ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _timed(self, position: Row | None, *, down: bool) -> Iterator[Row]:
+        paths = self._timed_paths(down=down)
+        key = newest_first if down else (lambda row: row)
+        rows = self._walked(paths, position, key)
+        return (row for row, _ in itertools.groupby(rows))  # a run that read a dataset twice comes twice
+
+    def _timed_paths(self, *, down: bool) -> list[Path]:
+        """An equality whose index goes on with the time, or else all runs."""
+        low, high = moment_bounds(self.search.comparisons, "start_time")
+        for c in self.search.comparisons:
+            found = self._equality(c)
+            if found is not None:
+                table, index, owns, held = found
+                scopes = self._stages() if table == "runs" else self._scopes()
+                held = (*held, *self._conditions([other for other in self.search.comparisons if other is not c], of_runs=table == "runs"))
+                return [Path(table, index, (*of, *own), ("created", "run_id"), down, held, low, high) for of in scopes for own in owns]
+        return [Path("runs", "runs_created", of, ("created", "run_id"), down, self._of_runs(), low, high) for of in self._stages()]
+
+    def _equality(self, c: Comparison) -> tuple[str, str, list[tuple[tuple[str, Any], ...]], tuple[Sql, ...]] | None:
+        """Table, index, what its columns are, and a condition besides, where an index behind an equality is in order of time."""
+        if c.op != "=":
+            return None
+        if c.kind in ("param", "tag"):
+            whole = (Sql("d.value = ?", (c.value,)),) if len(c.value) >= INDEXED else ()
+            return TABLES[c.kind], f"{TABLES[c.kind]}_value", [(("name", c.key), ("head", c.value[:INDEXED]))], whole
+        if c.kind == "dataset" and c.key != "context":
+            return "run_inputs", f"run_inputs_{c.key}", [((c.key, c.value),)], ()
+        if c.kind == "attribute" and c.key == "status":
+            return "runs", "runs_status", [(("state", state),) for state in states(c)], ()
+        if c.kind == "attribute" and c.key == "run_name":
+            return "runs", "runs_name", [(("name", c.value),)], ()
+        return None
+
+    # ── what they share ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _of_runs(self) -> tuple[Sql, ...]:
+        return tuple(self._conditions(self.search.comparisons, of_runs=True))
+
+    def _scopes(self) -> list[tuple[tuple[str, Any], ...]]:
+        """The first columns of an index of values, by experiment."""
+        return [(("project", self.search.project), ("experiment", e)) for e in self.search.experiments]
+
+    def _stages(self) -> list[tuple[tuple[str, Any], ...]]:
+        """The first columns of an index of runs, by experiment and lifecycle."""
+        stages = self.search.lifecycles or ("active", "deleted")
+        return [(*of, ("lifecycle", stage)) for of in self._scopes() for stage in stages]
+
+    def _walked(self, paths: list[Path], position: Row | None, key: Callable[[Row], Any]) -> Iterator[Row]:
+        if not paths:
+            return iter(())
+        batch = self.limit if len(paths) == 1 else max(8, 2 * self.limit // len(paths))
+        return merged([walk(self.connection, p, position, batch=batch, inclusive=True) for p in paths], key)
+
+
+def _bounds(own: Sequence[Comparison]) -> tuple[tuple[float, bool] | None, tuple[float, bool] | None]:
+    """The tightest (value, inclusive) from below and above that comparisons with a number set."""
+    lows = [(c.value, c.op != ">") for c in own if c.op in (">", ">=", "=")]
+    highs = [(c.value, c.op != "<") for c in own if c.op in ("<", "<=", "=")]
+    low = max(lows, key=lambda b: (b[0], not b[1])) if lows else None
+    high = min(highs, key=lambda b: (b[0], b[1])) if highs else None
+    return low, high
