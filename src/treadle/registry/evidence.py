@@ -144,6 +144,8 @@ def model_files(tx: Connection, version: ModelVersion) -> list[tuple[str, str, i
             read = sources.read(version.source)
         except TreadleError:
             return []
+        if read.kind == "store":
+            return []
         if read.kind != "version":
             owner, root = ("", read.path) if read.kind == "proxy" else (read.owner, read.path)
             cut = len(root) + 1 if root else 0

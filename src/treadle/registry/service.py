@@ -45,6 +45,7 @@ from treadle.registry.moves import (
 )
 from treadle.registry.uses import check_free, followed_by
 from treadle.registry.versions import VersionVerbs
+from treadle.registry.webhooks import WebhookVerbs
 from treadle.store.db import Connection, Database
 from treadle.store.queries import registry as queries
 
@@ -64,7 +65,7 @@ __all__ = [
 _MOST = 500
 
 
-class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs):
+class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs, WebhookVerbs):
     """Models, versions, aliases and approvals of all projects."""
 
     def __init__(self, database: Database, blobs: BlobStore, *, clock: Clock | None = None):

@@ -1,6 +1,7 @@
-"""Where the files of an unsealed version are: addresses that stay inside this home, and nothing else.
+"""Where the files of an unsealed version are: addresses inside this home, or objects that clients keep in a store of their own.
 
-A server that is told "the model is at http://…" or "at /etc/passwd" must neither fetch nor remember it: whoever loads the version would.
+Nothing here is ever fetched by the server. An address of a web server, another host, a device or a local path is not even remembered:
+whoever loads the version would follow it.
 """
 
 import re
@@ -17,6 +18,8 @@ _MODEL = re.compile(r"models:/+(?P<id>m-[A-Za-z0-9_-]+)/?", re.S)
 _VERSION = re.compile(r"models:/+(?P<name>[^/]+)/(?P<number>[0-9]{1,18})/?", re.S)
 _PROXY = re.compile(r"mlflow-artifacts:(?://(?P<host>[^/]*))?/(?P<path>.*)", re.S)
 _LONGEST = 2000
+#: Stores in which clients keep their own files. Such a version can be loaded by those who may, and not be sealed here.
+STORES = ("s3", "gs", "wasbs", "abfss", "abfs", "hdfs", "viewfs", "dbfs", "r2", "b2", "oci", "swift")
 RELATIVE = (
     "Invalid model version source: '{}'. If supplying a source as an http, https, local file path, ftp, objectstore, or mlflow-artifacts "
     "uri, an absolute path must be provided without relative path references present. Please provide an absolute path."
@@ -28,9 +31,9 @@ LOCAL = (
 
 
 class Source(Struct, frozen=True):
-    """What an address means: the files of a run, of a logged model, of another version, or of a path below the proxy's root."""
+    """What an address means: the files of a run, of a logged model, of another version, of a path below the proxy's root, or elsewhere."""
 
-    kind: str  # run | model | version | proxy
+    kind: str  # run | model | version | proxy | store
     owner: str = ""  # run id, logged model's id, or the model's name
     number: int = 0
     path: str = ""
@@ -68,7 +71,10 @@ def read(source: str) -> Source:
         if matched is None or matched["host"]:
             raise _refused(f"Invalid model version source: '{shown}': artifacts are on this server only: mlflow-artifacts:/PATH.")
         return proxied(_path(matched["path"], shown))
-    if _SCHEME.match(source) and not source.startswith("file:"):
+    scheme = source.partition(":")[0].lower()
+    if scheme in STORES and re.fullmatch(r"[A-Za-z0-9]+://[^/@?#%\\]+(/[^?#\\%]*)?", source):
+        return Source("store", source)
+    if _SCHEME.match(source) and scheme != "file":
         raise _refused(
             f"Invalid model version source: '{shown}': this server keeps models itself and follows no address of another scheme or host."
         )

@@ -249,13 +249,12 @@ def _made_of(tx: Connection, request: CreateVersion) -> dict[str, str]:
             run_id, model_id = run_id or copied.run_id, model_id or copied.model_id
         elif read.kind == "model":
             if model_id and model_id != read.owner:
-                raise TreadleError(
-                    f"Invalid model version source: '{source}'. It is not of the logged model {model_id}.",
-                    remedy="Give the model_id that the source names.",
-                    details={"field": "source"},
-                )
+                raise _contradiction(source, "model_id")
             model_id = read.owner
         elif read.kind == "run":
+            named = [r for r in (run_id, read.owner) if r]
+            if run_id and run_id != read.owner and any(queries.has_run(tx, request.project, r) for r in named):
+                raise _contradiction(source, "run_id")
             run_id = run_id or read.owner
     if model_id:
         logged = queries.logged_model_facts(tx, request.project, model_id)
@@ -274,6 +273,14 @@ def _made_of(tx: Connection, request: CreateVersion) -> dict[str, str]:
             details={"field": "source"},
         )
     return {"run_id": run_id, "model_id": model_id, "source": source or (f"models:/{model_id}" if model_id else f"runs:/{run_id}/model")}
+
+
+def _contradiction(source: str, name: str) -> TreadleError:
+    return TreadleError(
+        f"Invalid model version source: '{source}'. The {name} request parameter must identify the resource that contains the source.",
+        remedy=f"Give the {name} that the source names.",
+        details={"field": "source"},
+    )
 
 
 def _metrics(tx: Connection, project: str, made_of: dict[str, str]) -> dict[str, float]:

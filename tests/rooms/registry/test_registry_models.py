@@ -88,7 +88,9 @@ def test_an_unsealed_version_is_kept_and_not_released(house):
     "source",
     [
         "http://169.254.169.254/latest",
-        "s3://bucket/model",
+        "s3://bucket/../model",
+        "s3://user@evil.example/model",
+        "https://models.example/m",
         "file:///etc/passwd",
         "file://host/share",
         "/etc/passwd",

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from treadle.api.files import Blobs
 from treadle.api.guard import answer
-from treadle.api.mlflow import artifacts, experiments, logged_models, runs, traces
+from treadle.api.mlflow import artifacts, experiments, logged_models, registry, runs, traces, webhooks
 from treadle.api.mlflow.decode import Reader
 from treadle.api.mlflow.errors import encode, translate
 from treadle.api.mlflow.table import Context, ProtocolError, Row
@@ -57,7 +57,7 @@ class MlflowApi:
         self._proxy = None if blobs is None else artifacts.Proxy(dispatch, blobs)
         self._exact: dict[tuple[str, str], Found] = {}
         self._tree: Node = {}
-        for module in (experiments, runs, logged_models, traces, artifacts):
+        for module in (experiments, runs, logged_models, registry, webhooks, traces, artifacts):
             for row in module.ROWS:
                 self._add(row)
         for row in rows:

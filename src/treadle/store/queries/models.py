@@ -8,7 +8,6 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -33,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from treadle.records.filters import Comparison, Order
 from treadle.records.models import Comment, ModelVersion, RegisteredModel
 from treadle.store import tables as t
 from treadle.store.queries.registry import VERSION, version_from
@@ -42,23 +42,6 @@ _r = t.models.c
 _v = t.model_versions.c
 _a = t.aliases.c
 _c = t.comments.c
-
-
-class Clause(Struct, frozen=True):
-    """One comparison of a search: `kind` attribute, tag or metric; `op` of = != > >= < <= LIKE ILIKE IN NOT IN, IS NULL, IS NOT NULL."""
-
-    kind: str
-    key: str
-    op: str
-    value: Any = None
-
-
-class Order(Struct, frozen=True):
-    """One step of an order: an attribute, or a metric (versions only), those without it last."""
-
-    kind: str
-    key: str
-    ascending: bool = True
 
 
 #: The attributes that are searched and ordered by, under MLflow's names and ours. Times compare as microseconds.
@@ -86,6 +69,7 @@ VERSION_ATTRIBUTES: dict[str, Column[Any]] = {
     "status": _v.status,
     "description": _v.description,
     "user": _v.actor,
+    "downloads": _v.downloads,
     "created": _v.recorded_time,
     "updated": _v.updated,
     "creation_timestamp": _v.recorded_time,
@@ -192,7 +176,7 @@ def versions_due(connection: Connection, now: dt.datetime) -> list[ModelVersion]
 def search_models(
     connection: Connection,
     project: str,
-    clauses: Sequence[Clause],
+    clauses: Sequence[Comparison],
     order: Sequence[Order],
     *,
     after: Sequence[Any] | None,
@@ -211,7 +195,7 @@ def search_models(
 def search_versions(
     connection: Connection,
     project: str,
-    clauses: Sequence[Clause],
+    clauses: Sequence[Comparison],
     order: Sequence[Order],
     *,
     after: Sequence[Any] | None,
@@ -250,13 +234,13 @@ def _page(
     return rows[:limit], [getattr(rows[limit - 1], key.name) for key in keys]
 
 
-def _model_clause(connection: Connection, clause: Clause) -> ColumnElement[bool]:
+def _model_clause(connection: Connection, clause: Comparison) -> ColumnElement[bool]:
     if clause.kind == "tag":
         return _tag(connection, t.model_tags, t.models, clause)
     return _compare(connection, MODEL_ATTRIBUTES[clause.key], clause)
 
 
-def _version_clause(connection: Connection, clause: Clause) -> ColumnElement[bool]:
+def _version_clause(connection: Connection, clause: Comparison) -> ColumnElement[bool]:
     if clause.kind == "tag":
         return _tag(connection, t.version_tags, t.model_versions, clause)
     if clause.kind == "metric":
@@ -264,7 +248,7 @@ def _version_clause(connection: Connection, clause: Clause) -> ColumnElement[boo
     return _compare(connection, VERSION_ATTRIBUTES[clause.key], clause)
 
 
-def _tag(connection: Connection, table: Table, of: Table, clause: Clause) -> ColumnElement[bool]:
+def _tag(connection: Connection, table: Table, of: Table, clause: Comparison) -> ColumnElement[bool]:
     if clause.op == "IS NULL":
         return not_(_has_tag(table, of, clause.key))
     if clause.op == "IS NOT NULL":
@@ -277,12 +261,12 @@ def _has_tag(table: Table, of: Table, name: str, *more: ColumnElement[bool]) -> 
     return exists().where(*keys, table.c.name == name, *more).correlate(of)
 
 
-def _compare(connection: Connection, column: ColumnElement[Any], clause: Clause) -> ColumnElement[bool]:
+def _compare(connection: Connection, column: ColumnElement[Any], clause: Comparison) -> ColumnElement[bool]:
     value, left = clause.value, _number(column)
     if clause.op == "LIKE":
         return left.op("GLOB")(_glob(value)) if connection.dialect.name == "sqlite" else left.like(value)
     if clause.op in ("IN", "NOT IN"):
-        return left.in_(value) if clause.op == "IN" else left.not_in(value)
+        return left.in_(list(value)) if clause.op == "IN" else left.not_in(list(value))
     simple = {
         "=": left.__eq__,
         "!=": left.__ne__,
@@ -406,6 +390,12 @@ def _comment(row: Row[Any]) -> Comment:
 
 
 # ── what a version was made from, for comparisons and cards ──────────────────────────────────────────────────────────
+
+
+def has_run(connection: Connection, project: str, run_id: str) -> bool:
+    """Whether there is such a run."""
+    r = t.runs.c
+    return connection.execute(select(r.run_id).where(r.project == project, r.run_id == run_id)).first() is not None
 
 
 def run_facts(connection: Connection, project: str, run_id: str) -> dict[str, Any] | None:
