@@ -191,6 +191,7 @@ class Removed(Struct, frozen=True, kw_only=True):
     """
 
     preview: bool
+    binned: int = 0  # that went to the bin only
     runs: int = 0
     experiments: int = 0
     models: int = 0

@@ -4,11 +4,10 @@ from treadle.plugins.storage import BlobStore
 from treadle.tracking.experiments import ExperimentVerbs
 from treadle.tracking.files import Files
 from treadle.tracking.logged_models import ModelVerbs
-from treadle.tracking.pending import Pending
 from treadle.tracking.runs import RunVerbs
 from treadle.tracking.search import SearchVerbs
 
 
 def services(blobs: BlobStore) -> tuple[object, ...]:
-    """Every service of the room: together they implement all of `operations/tracking.py`."""
-    return (ExperimentVerbs(), RunVerbs(), ModelVerbs(), Files(blobs), SearchVerbs(), Pending())
+    """Every service of the room: together they implement `operations/tracking.py`, but for removal, which spans rooms."""
+    return (ExperimentVerbs(), RunVerbs(), ModelVerbs(), Files(blobs), SearchVerbs())

@@ -30,6 +30,7 @@ from treadle.store.queries.disposable import empty
 from treadle.tracking.service import services as tracking_services
 from treadle.workshop.overview import Rooms
 from treadle.workshop.places import home_path
+from treadle.workshop.removal import Removals
 from treadle.workshop.service import Workbench
 
 STORE_FILE = "store.url"
@@ -63,8 +64,9 @@ class Workshop:
         rooms = Rooms(self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring)
         self.workbench = Workbench(layout, self.blobs, rooms)
         rooms_services = (self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring, self.workbench)
-        self.dispatch = Dispatcher(database, (*rooms_services, *tracking_services(self.blobs)), clock=self.clock)
-        self.data.dispatch = self.dispatch
+        self.removals = Removals(database, self.blobs)
+        self.dispatch = Dispatcher(database, (*rooms_services, *tracking_services(self.blobs), self.removals), clock=self.clock)
+        self.data.dispatch = self.removals.dispatch = self.dispatch
         self.actor = actor or self.access.actor_here()
 
     def call(self, request: Any, *, idempotency_key: str | None = None, event_time: dt.datetime | None = None) -> Any:
