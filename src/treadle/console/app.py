@@ -4,9 +4,10 @@ It is mounted beside the API, whose guard has checked host, origin and actor by 
 that a notebook can show it. Pages run in threads, since operations are plain calls.
 """
 
+import functools
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -20,7 +21,23 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from treadle.console import login, loop, records, search, stations
+from treadle.console import (
+    compare,
+    experiments,
+    exports,
+    files,
+    login,
+    loop,
+    models,
+    records,
+    removals,
+    run,
+    runs,
+    search,
+    stations,
+    version,
+)
+from treadle.console.asked import Fields, read_form
 from treadle.console.desk import HERE, STATUS, Desk, Handler
 from treadle.records.errors import TreadleError
 
@@ -29,7 +46,7 @@ log = logging.getLogger("treadle.console")
 #: Nothing from outside, no inline script or style, no frame around it, forms to itself only.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
+    "frame-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = (
     (b"content-security-policy", POLICY.encode()),
@@ -54,6 +71,13 @@ def build_console(workshop: Any) -> Starlette:
 
         return answer
 
+    def sent(handler: Callable[[Desk, Fields], Response]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            fields = await read_form(request)
+            return await run_in_threadpool(page(lambda desk: handler(desk, fields)), request)
+
+        return answer
+
     async def decide(request: Request) -> Response:
         body = await _form(request)
         return await run_in_threadpool(page(lambda desk: loop.decide(desk, body)), request)
@@ -69,6 +93,7 @@ def build_console(workshop: Any) -> Starlette:
         Route("/login", page(login.form)),
         Route("/login", sign_in, methods=["POST"]),
         Route("/projects", page(loop.home)),
+        *(Route(f"/{name}", page(functools.partial(loop.shortcut, name))) for name in ("experiments", "runs", "models")),
         Route("/projects/{project}", page(loop.project)),
         Route(here, page(loop.page)),
         Route(f"{here}/live", page(loop.live)),
@@ -77,8 +102,8 @@ def build_console(workshop: Any) -> Starlette:
         Route(f"{here}/approvals/{{approval_id}}", page(lambda desk: RedirectResponse(f"{desk.base}/registry#approvals", 303))),
         Route(f"{here}/events", page(records.ledger)),
         Route(f"{here}/events/{{event_id}}", page(records.event)),
-        Route(f"{here}/runs/{{run_id}}", page(records.run)),
-        Route(f"{here}/models/{{model}}/{{number:int}}", page(records.version)),
+        *_tracking(here, page, sent),
+        *_models(here, page, sent),
         Route(f"{here}/releases/{{release_id}}", page(records.release)),
         Route(f"{here}/predictions/{{prediction_id}}", page(records.prediction)),
         Route(f"{here}/{{station}}", page(stations.page)),
@@ -106,8 +131,66 @@ def build_console(workshop: Any) -> Starlette:
     )
 
 
+Page = Callable[[Handler], Callable[[Request], Response]]
+Sent = Callable[[Callable[[Desk, Fields], Response]], Callable[[Request], Awaitable[Response]]]
+
+
+def _tracking(here: str, page: Page, sent: Sent) -> list[BaseRoute]:
+    """Pages of experiments, runs and files."""
+    experiment = f"{here}/experiments/{{experiment_id}}"
+    one, model = f"{here}/runs/{{run_id}}", f"{here}/logged-models/{{model_id}}"
+    made: list[BaseRoute] = [
+        Route(f"{here}/experiments", page(experiments.page)),
+        Route(f"{here}/experiments", sent(experiments.create), methods=["POST"]),
+        Route(experiment, page(lambda desk: RedirectResponse(f"{desk.request.url.path}/runs", 303))),
+        Route(experiment, sent(experiments.change), methods=["POST"]),
+        Route(f"{here}/runs", sent(runs.act), methods=["POST"]),
+        Route(f"{here}/views", sent(runs.views), methods=["POST"]),
+        Route(f"{here}/history", page(exports.history)),
+        Route(f"{here}/compare", page(compare.page)),
+        Route(f"{here}/removals", page(removals.page)),
+        Route(f"{here}/removals", sent(removals.remove), methods=["POST"]),
+        Route(one, page(run.page)),
+        Route(one, sent(run.change), methods=["POST"]),
+        Route(f"{one}/live", page(run.live)),
+        Route(model, page(run.logged_model)),
+    ]
+    for listing in (f"{here}/runs", f"{experiment}/runs"):
+        made += [
+            Route(listing, page(runs.page)),
+            Route(f"{listing}.csv", page(exports.as_csv)),
+            Route(f"{listing}.ipynb", page(exports.as_notebook)),
+            Route(f"{listing}.json", page(exports.as_columns)),
+        ]
+    for owner in (one, model):
+        made += [
+            Route(f"{owner}/files", page(files.page)),
+            Route(f"{owner}/files/{{path:path}}", page(files.page)),
+            Route(f"{owner}/raw/{{path:path}}", page(files.raw)),
+        ]
+    return made
+
+
+def _models(here: str, page: Page, sent: Sent) -> list[BaseRoute]:
+    """Pages of models and their versions."""
+    one = f"{here}/models/{{model}}"
+    numbered = f"{one}/{{number:int}}"
+    return [
+        Route(f"{here}/models", page(models.page)),
+        Route(f"{here}/models", sent(models.create), methods=["POST"]),
+        Route(one, page(models.model)),
+        Route(one, sent(models.change), methods=["POST"]),
+        Route(f"{one}/compare", page(models.compare)),
+        Route(numbered, page(version.page)),
+        Route(numbered, sent(version.change), methods=["POST"]),
+        Route(f"{numbered}/card.{{format}}", page(version.card)),
+        Route(f"{numbered}/bundle/{{path:path}}", page(version.bundle_file)),
+    ]
+
+
 class Headers:
-    """Gives every answer the headers that keep a browser from loading, framing or guessing anything."""
+    """Gives every answer the headers that keep a browser from loading, framing or guessing anything; the frame of an uploaded page has
+    some of its own, stricter where it matters."""
 
     def __init__(self, app: ASGIApp):
         self._app = app
@@ -117,7 +200,9 @@ class Headers:
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
+                own = message.get("headers", [])
+                names = {name.lower() for name, _ in own}
+                message["headers"] = [*own, *((name, value) for name, value in _HEADERS if name not in names)]
             await send(message)
 
         await self._app(scope, receive, told)

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from treadle.console import words
+from treadle.console.prose import prose
 from treadle.console.ring import clip
 from treadle.operations.workshop import GetOverview, ListProjects, Overview, ProjectSummary, Station
 from treadle.records.calls import Actor
@@ -27,6 +28,8 @@ T = TypeVar("T")
 HERE = Path(__file__).parent
 #: The nine stations in street order, and what each page is about.
 STATIONS = ("data", "features", "training", "evaluation", "packaging", "registry", "release", "serving", "monitoring")
+#: What was recorded, whatever station made it.
+RECORDS = (("Experiments", "experiments"), ("Runs", "runs"), ("Models", "models"))
 STATUS = {"bad_request": 400, "unauthenticated": 401, "denied": 403, "not_found": 404, "conflict": 409, "busy": 423, "unavailable": 503}
 
 
@@ -94,6 +97,18 @@ class Desk:
         """Where a replay's business time stands; None where time is the machine's."""
         return self.overview.now if self.overview and self.overview.virtual else None
 
+    def fragment(self, template: str, **context: Any) -> str:
+        """The HTML of a part of a page, without its frame."""
+        bare = {"base": self.base, "project": self.project, "environment": self.environment, "now": self.now, "static": static_path}
+        return templates().get_template(template).render({**bare, **context})
+
+    def swapped(self, html: str, *, status: int = 200) -> Response:
+        """A part of a page that the browser asks for again and again; 304 where it has it already."""
+        seen = version_of(html)
+        if self.request.headers.get("if-none-match", "").strip('"') == seen and status == 200:
+            return Response(status_code=304)
+        return Response(html, status, media_type="text/html", headers={"cache-control": "no-store", "etag": f'"{seen}"'})
+
     def page(self, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
         """A page in its frame."""
         return HTMLResponse(self.render(template, **context), status, headers={"cache-control": "no-store"})
@@ -110,6 +125,7 @@ class Desk:
             "projects": self.projects,
             "nav": _nav(self.base, seen, self.request.url.path) if self.project else [],
             "q": self.request.query_params.get("q", ""),
+            "environments": next((p.environments for p in self.projects if p.name == self.project), []),
             "endpoints": next((p.endpoints for p in self.projects if p.name == self.project), []),
             "static": static_path,
             "fragment": False,
@@ -146,7 +162,7 @@ def templates() -> jinja2.Environment:
     )
     said = (words.count, words.metric, words.points, words.percent, words.span, words.moment, words.day, words.ago, words.short, words.fact)
     made.filters.update({f.__name__: f for f in said})
-    made.filters.update(clip=clip, tone=words.tone, say=words.say, event_tone=words.event_tone, short_type=words.short_type)
+    made.filters.update(clip=clip, prose=prose, tone=words.tone, say=words.say, event_tone=words.event_tone, short_type=words.short_type)
     made.globals.update(path=words.path, subject_path=words.subject_path, states=words.STATES)
     return made
 
@@ -156,6 +172,11 @@ def static_path(name: str) -> str:
     """The address of a static file; it changes with the file, so that a browser may keep what it has."""
     content = (HERE / "static" / name).read_bytes()
     return f"/static/{name}?v={hashlib.blake2s(content, digest_size=6).hexdigest()}"
+
+
+def version_of(html: str) -> str:
+    """What tells a part of a page from the same part before."""
+    return hashlib.blake2s(html.encode(), digest_size=10).hexdigest()
 
 
 def plain(value: Any) -> Any:
@@ -172,7 +193,11 @@ def _nav(base: str, seen: Overview | None, here: str) -> list[dict[str, Any]]:
         entries.append(
             {"name": slug.capitalize(), "href": f"{base}/{slug}", "state": station.state if station else "quiet", "badge": badge}
         )
+    for name, slug in RECORDS:
+        entries.append({"name": name, "href": f"{base}/{slug}", "state": None, "badge": 0})
     entries.append({"name": "Ledger", "href": f"{base}/events", "state": None, "badge": 0})
     for entry in entries:
-        entry["current"] = here.rstrip("/") == entry["href"] or (entry["name"] == "Loop" and here == f"{base}/live")
+        entry["first"] = entry["name"] == RECORDS[0][0]
+        inside = entry["name"] in ("Experiments", "Models") and here.startswith(f"{entry['href']}/")
+        entry["current"] = here.rstrip("/") == entry["href"] or (entry["name"] == "Loop" and here == f"{base}/live") or inside
     return entries

@@ -7,6 +7,7 @@ person's answer.
 import datetime as dt
 import hashlib
 import itertools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +21,13 @@ from treadle.console.ring import clip, ring
 from treadle.console.series import METRICS, months, series
 from treadle.operations.ledger import ListEvents
 from treadle.operations.registry import DecideApproval, GetApproval, GetModelVersion
+from treadle.operations.tracking import SearchRuns
 from treadle.operations.workshop import GetApplied, GetOverview, Overview
 from treadle.records.definitions import Project
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Event
 from treadle.records.models import Approval, ModelVersion
+from treadle.records.tracking import View
 
 _FIRST = """treadle init flights --example flights && cd flights   # a project to start from
 treadle apply --env staging                            # make its definitions so
@@ -33,6 +36,8 @@ treadle up                                             # API, console, worker, g
 treadle demo                                           # or watch a year of real flights first"""
 
 
+#: The environment in addresses of a project that is applied nowhere.
+_BARE = "dev"
 #: Events that are looked through for the page, and how many lines it has.
 _LOOKED, _LINES = 300, 12
 
@@ -52,10 +57,14 @@ class Arrivals(Struct, frozen=True, kw_only=True):
 
 
 def home(desk: Desk) -> Response:
-    """To the first project's last environment (the one that the others lead to), or how to begin."""
+    """To the first project's last environment (the one that the others lead to); where nothing is applied, to the runs that scripts
+    have logged; or how to begin."""
     for project in desk.projects:
         if project.environments:
             return RedirectResponse(words.path("projects", project.name, _last(desk, project.name, project.environments)), 303)
+    name = logged_project()
+    if desk.call(SearchRuns(project=name, view=View.all, limit=1, columns=[])).items:
+        return RedirectResponse(f"{words.path('projects', name, _BARE)}/experiments", 303)
     return desk.page(
         "empty.html",
         title="Nothing here yet",
@@ -63,6 +72,21 @@ def home(desk: Desk) -> Response:
         lead="How to begin",
         commands=_FIRST,
     )
+
+
+def logged_project() -> str:
+    """The project that clients log to who name none."""
+    return os.environ.get("TREADLE_MLFLOW_PROJECT") or "default"
+
+
+def shortcut(name: str, desk: Desk) -> Response:
+    """`/experiments`, `/runs`, `/models`: to those of the first project, with the query that came."""
+    found = next((p for p in desk.projects if p.environments), None)
+    base = words.path("projects", logged_project(), _BARE)
+    if found is not None:
+        base = words.path("projects", found.name, _last(desk, found.name, found.environments))
+    query = desk.request.url.query
+    return RedirectResponse(f"{base}/{name}{f'?{query}' if query else ''}", 303)
 
 
 def project(desk: Desk) -> Response:

@@ -10,20 +10,15 @@ from starlette.responses import Response
 
 from treadle.console import words
 from treadle.console.desk import Desk, plain
-from treadle.console.tables import Cell, Fact, Table, number, text, time
-from treadle.operations.ledger import Events, GetEvent, GetRun, ListEvents, RunDetail
-from treadle.operations.pipelines import ListSteps, LogLine, ReadLog
-from treadle.operations.registry import GetModelVersion, ListApprovals, ListModelVersions, ModelVersions
+from treadle.console.tables import Fact, Table, number, text
+from treadle.operations.ledger import Events, GetEvent, ListEvents
 from treadle.operations.releases import GetRelease
 from treadle.operations.workshop import Chain, WhyPrediction
-from treadle.records.ledger import Event, Run, Step
-from treadle.records.models import Approval, ModelVersion
+from treadle.records.ledger import Event
 from treadle.records.releases import Release
-from treadle.records.states import ReleaseState, RunState, StepState
+from treadle.records.states import ReleaseState
 
 _PAGE = 50
-_TAIL = 300
-_LOG_PAGES = 50
 
 
 # ── the ledger ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,193 +88,6 @@ def _links(desk: Desk, payload: dict[str, Any]) -> list[Fact]:
     if isinstance(reason, dict) and isinstance(reason.get("event_id"), str):
         found.append(Fact(name="because of", text=reason["event_id"], href=desk.base + words.path("events", reason["event_id"])))
     return found
-
-
-# ── a run ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def run(desk: Desk) -> Response:
-    """One run: why it was started, its steps and why each ran or was skipped, its metrics, the end of its log."""
-    run_id = desk.request.path_params["run_id"]
-    found: RunDetail = desk.call(GetRun(project=desk.project, run_id=run_id))
-    steps: list[Step] = desk.call(ListSteps(project=desk.project, run_id=run_id))
-    log, total = _tail(desk, run_id)
-    one = found.run
-    why = desk.base + words.path("events", one.reason.event_id) if one.reason.event_id else None
-    facts = [
-        Fact(name="run", text=one.run_id),
-        Fact(name="pipeline", text=one.pipeline or "—"),
-        Fact(name="environment", text=one.environment),
-        Fact(name="reason", text=one.reason.text, href=why),
-        Fact(name="trigger", text=one.reason.trigger or one.reason.kind),
-        Fact(name="started by", text=one.actor),
-        Fact(name="business time", time=one.event_time),
-        Fact(name="took", text=words.took(one) or "—"),
-        *(Fact(name=k, text=words.fact(v)) for k, v in one.params.items()),
-        *(Fact(name=f"tag {k}", text=v) for k, v in found.tags.items()),
-        Fact(name="definition", text=one.definition_digest or "—"),
-        Fact(name="code", text=one.code_digest or "—"),
-        Fact(name="environment lock", text=one.environment_digest or "—"),
-        Fact(name="git revision", text=one.git_revision or "—"),
-    ]
-    tables = [_steps(steps)]
-    if found.metrics:
-        rows = [[text(k), number(words.metric(v), title=repr(v))] for k, v in sorted(found.metrics.items())]
-        tables.append(Table(id="metrics", title="Metrics", head=("metric", "#value"), rows=rows))
-    if found.artifacts:
-        rows = [[text(a.path), number(f"{a.size:,}"), text(words.short(a.digest), title=a.digest)] for a in found.artifacts]
-        tables.append(Table(id="artifacts", title="Artifacts", head=("path", "#bytes", "digest"), rows=rows))
-    return desk.page(
-        "record.html",
-        title=f"Run of {one.pipeline or 'no pipeline'}",
-        title_id=one.run_id,
-        crumb=("Training", f"{desk.base}/training"),
-        state=one.state,
-        sentence=_run_sentence(one, steps),
-        error_text=one.error,
-        remedy=f"Once the cause is gone, go on from the failed step: treadle run --resume {one.run_id}" if one.error else "",
-        tables=tables,
-        facts=facts,
-        log=log,
-        log_note=f"the last {len(log)} of {total:,} lines" if total > len(log) else "",
-    )
-
-
-def _run_sentence(one: Run, steps: list[Step]) -> str:
-    ran = sum(s.state == StepState.finished for s in steps)
-    cached = sum(s.state == StepState.cached for s in steps)
-    done = f"{ran} step{'s' if ran != 1 else ''} ran, {cached} {'were' if cached != 1 else 'was'} answered from the cache"
-    took = f" in {words.took(one)}" if words.took(one) else ""
-    said = {
-        RunState.queued: "The run waits for a worker.",
-        RunState.running: f"The run is at work: {done} so far.",
-        RunState.waiting: f"The run waits, durably, for an answer or a time: {done} so far.",
-        RunState.cancelling: "The run was asked to stop and is stopping.",
-        RunState.finished: f"The run finished{took}: {done}.",
-        RunState.failed: f"The run failed{took}: {done} before that, and they need not run again.",
-        RunState.cancelled: f"The run was cancelled{took}: {done}.",
-    }
-    return f"{said[one.state]} It was started because: {_sentence(one.reason.text)}"
-
-
-def _steps(steps: list[Step]) -> Table:
-    rows = [
-        [
-            text(s.path),
-            Cell(text=str(s.state), tone=words.tone(s.state)),
-            text(s.why),
-            number(words.took(s) or "—"),
-            number(str(s.attempt)),
-            text(words.short(s.output) if s.output else "—", title=s.output or ""),
-        ]
-        for s in steps
-    ]
-    return Table(
-        id="steps",
-        title="Steps",
-        head=("step", "state", "why it ran or was skipped", "#took", "#attempt", "output"),
-        rows=rows,
-        empty="No step has been called yet. A worker takes queued runs up:",
-        command="treadle worker",
-    )
-
-
-def _tail(desk: Desk, run_id: str) -> tuple[list[LogLine], int]:
-    """(the last lines of a run's log, how many there are)."""
-    lines: list[LogLine] = []
-    after = 0
-    for _ in range(_LOG_PAGES):
-        found = desk.call(ReadLog(project=desk.project, run_id=run_id, after=after, limit=10_000))
-        lines = [*lines, *found.items][-_TAIL:]
-        if found.page.next is None:
-            break
-        after = int(found.page.next)
-    return lines, lines[-1].number if lines else 0
-
-
-# ── a model version ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def version(desk: Desk) -> Response:
-    """One model version: its numbers beside the one before, its gates, who approved it."""
-    model, wanted = desk.request.path_params["model"], desk.request.path_params["number"]
-    found: ModelVersion = desk.call(GetModelVersion(project=desk.project, model=model, number=wanted))
-    others: ModelVersions = desk.call(ListModelVersions(project=desk.project, model=model, limit=200))
-    before = next((v for v in others.items if v.number < found.number), None)
-    approvals: list[Approval] = desk.call(ListApprovals(project=desk.project, state=None, limit=200))
-    asked = [a for a in approvals if a.subject == f"model/{model}/{found.number}"]
-    passed = sum(g.passed for g in found.gates)
-    gates = f"{passed} of {len(found.gates)} gates passed" if found.gates else "no gate was declared for it"
-    called = f" It is {' and '.join(found.aliases)}." if found.aliases else ""
-    metrics = [
-        [
-            text(k.replace("_", " ")),
-            number(words.metric(v), title=repr(v)),
-            number(words.metric(before.metrics[k]) if before and k in before.metrics else "—"),
-        ]
-        for k, v in found.metrics.items()
-    ]
-    tables = [
-        Table(
-            id="gates",
-            title="Gates",
-            head=("gate", "answer", "in words and numbers"),
-            rows=[
-                [text(g.gate), Cell(text="passed" if g.passed else "failed", tone="healthy" if g.passed else "harm"), text(g.text)]
-                for g in found.gates
-            ],
-            empty="No gate was declared. A gate says what a candidate must hold before anybody may approve it:",
-            command="tr.candidate(…, gates=[tr.gates.no_worse('brier', by=0.002)])",
-        ),
-        Table(
-            id="metrics",
-            title="On held-out rows",
-            note=f"beside version {before.number}, each on its own test rows" if before else "",
-            head=("metric", f"#version {found.number}", f"#version {before.number}" if before else "#before"),
-            rows=metrics,
-        ),
-        *_slices(found),
-        Table(
-            id="approvals",
-            title="Approvals",
-            head=("environment", "state", "question", "decided by", "when", "comment"),
-            rows=[_approval(a) for a in asked],
-            empty="Nobody has been asked about this version.",
-        ),
-    ]
-    facts = [
-        Fact(name="run", text=found.run_id, href=desk.base + words.path("runs", found.run_id)),
-        Fact(name="bundle", text=found.bundle_digest),
-        Fact(name="registered by", text=found.actor),
-        Fact(name="business time", time=found.event_time),
-        Fact(name="description", text=found.description or "—"),
-        *(Fact(name=f"tag {k}", text=v) for k, v in found.tags.items()),
-        Fact(name="train it again and compare", text=f"treadle reproduce {found.model}@{found.number}"),
-    ]
-    return desk.page(
-        "record.html",
-        title=f"{found.model} {found.number}",
-        crumb=("Registry", f"{desk.base}/registry"),
-        state=found.state,
-        sentence=f"Version {found.number} of {found.model} is {found.state}: {gates}.{called}",
-        error_text=None,
-        tables=tables,
-        facts=facts,
-    )
-
-
-def _slices(found: ModelVersion) -> list[Table]:
-    """Metrics by slice where a gate recorded them in its facts: {slice: number} or {slice: {metric: number}}."""
-    rows = []
-    for gate in found.gates:
-        for name, value in (gate.facts.get("slices") or {}).items() if isinstance(gate.facts.get("slices"), dict) else ():
-            rows.append([text(gate.gate), text(name), number(words.fact(value))])
-    return [Table(id="slices", title="By slice", head=("gate", "slice", "#value"), rows=rows)] if rows else []
-
-
-def _approval(a: Approval) -> list[Cell]:
-    state = Cell(text=str(a.state), tone=words.tone(a.state))
-    return [text(a.environment), state, text(a.question), text(a.decided_by), time(a.decided_time), text(a.comment)]
 
 
 # ── a release ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -23,8 +23,6 @@ from treadle.records.releases import Release
 
 #: Other words for a station, so that an address typed from memory arrives.
 _ALSO = {
-    "runs": "training",
-    "models": "registry",
     "approvals": "registry",
     "releases": "release",
     "endpoints": "serving",

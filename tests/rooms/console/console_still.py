@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import io
 import math
 import random
 from types import SimpleNamespace
@@ -11,15 +12,28 @@ from urllib.parse import quote, urlencode, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from treadle.operations import ledger, monitoring, pipelines, registry, releases, workshop
+from treadle.operations import ledger, monitoring, pipelines, registry, releases, tracking, workshop
 from treadle.operations.workshop import Overview, ProjectSummary, Station
 from treadle.records.calls import Actor, Role
 from treadle.records.definitions import Canary, Dataset, Endpoint, Environment, FeatureView, Project, Window
+from treadle.records.digests import digest as digest_of_bytes
 from treadle.records.errors import TreadleError
-from treadle.records.ledger import Event, Page, Reason, Run, Step
-from treadle.records.models import Approval, GateResult, ModelVersion
+from treadle.records.ledger import Artifact, Event, Page, Reason, Run, Step
+from treadle.records.models import Approval, Card, Comparison, GateResult, ModelVersion, RegisteredModel, Removal, Use
 from treadle.records.releases import Release
 from treadle.records.states import ApprovalState, ReleaseState, RunState, StepState, VersionState
+from treadle.records.tracking import (
+    Experiment,
+    Lifecycle,
+    LoggedModel,
+    ModelPoint,
+    ModelState,
+    Point,
+    Removed,
+    RunInput,
+    RunModel,
+    TrackedRun,
+)
 
 UTC = dt.UTC
 NOW = dt.datetime(2013, 9, 14, 13, 42, tzinfo=UTC)
@@ -298,6 +312,97 @@ CHAIN = workshop.Chain(
 )
 
 
+CREATED = NOW - dt.timedelta(days=3)
+EXPERIMENT = Experiment(
+    project="flights",
+    experiment_id="77",
+    name="depths",
+    folder="ops/autumn",
+    description="How deep?",
+    actor="ada",
+    created=CREATED,
+    updated=NOW,
+    tags={"team": "ops"},
+)
+
+
+def tracked(number: int = 1, **changes: Any) -> TrackedRun:
+    """A run that a script logged."""
+    told = TrackedRun(
+        project="flights",
+        run_id=f"{number:032x}",
+        experiment_id="77",
+        name=f"depth-{number}",
+        user="ada",
+        state=RunState.finished,
+        lifecycle=Lifecycle.active,
+        actor="ada",
+        created=CREATED,
+        started=CREATED,
+        ended=CREATED + dt.timedelta(seconds=75),
+        metrics=[Point(key="auc", value=0.7 + number / 100, step=9, time=1), Point(key="system/cpu_percent", value=12.5, step=1, time=1)],
+        params={"depth": str(number), "lr": "0.1"},
+        tags={"team": "ops", "mlflow.source.name": "train.py"},
+        inputs=[RunInput(name="flights", digest="9f31c2aa", source_type="local", source="flights.csv", context="training")],
+        models=[RunModel(model_id="m-1", role="output")],
+    )
+    return replace(told, **changes)
+
+
+LOGGED = LoggedModel(
+    project="flights",
+    model_id="m-1",
+    experiment_id="77",
+    name="forest",
+    run_id=f"{1:032x}",
+    state=ModelState.ready,
+    created=CREATED,
+    updated=CREATED,
+    params={"depth": "3"},
+    metrics=[ModelPoint(key="auc", value=0.8, step=1, time=1, run_id=f"{1:032x}", dataset_name="flights")],
+)
+MODEL = RegisteredModel(
+    project="flights",
+    model="delay",
+    description="How late will it be?",
+    actor="ada",
+    tags={"team": "ops"},
+    card={},
+    created=CREATED,
+    updated=NOW,
+    versions=2,
+    newest=9,
+    aliases={"best": 9},
+)
+
+
+def history(request: Any) -> tracking.Columns:
+    """Twenty points."""
+    times = [i * 1_000_000 for i in range(20)]
+    values: list[float | str] = [1 / (i + 1) for i in range(19)]
+    return tracking.Columns(key=request.key, run_id=request.run_id, times=times, steps=list(range(20)), values=[*values, "NaN"])
+
+
+class Memory:
+    """Blobs in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def put(self, content: bytes) -> str:
+        digest = digest_of_bytes(content)
+        self.kept[digest] = content
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        if digest not in self.kept:
+            raise TreadleError("There is no such blob.", remedy="Make one.", code="not_found")
+        return self.kept[digest]
+
+    def open_read(self, digest: str) -> io.BytesIO:
+        return io.BytesIO(self.get(digest))
+
+
 class Still:
     """What the console needs of a workshop. `answers` are records by operation, or functions of the request; `calls` is what was asked."""
 
@@ -331,7 +436,32 @@ class Still:
             pipelines.ListTriggers: [],
             monitoring.ListAlarms: [],
             monitoring.ListWindows: [],
+            ledger.GetLineage: ledger.Lineage(versions=[], edges=[]),
+            registry.GetModel: MODEL,
+            registry.SearchModels: registry.RegisteredModels(items=[MODEL], page=Page()),
+            registry.GetUses: [Use(kind="alias", name="best", text="the alias best names it", keeps=False, number=9)],
+            registry.ListComments: [],
+            registry.GetCard: Card(project="flights", model="delay", number=9, state="validated", made=NOW, sections=[]),
+            registry.CompareVersions: Comparison(left=version(8), right=version(9), items=[]),
+            registry.DeleteVersion: Removal(preview=True, versions=[9], aliases=["best"], kept=[]),
+            registry.DeleteModel: Removal(preview=True, versions=[8, 9], aliases=[], kept=["version 7 serves in prod"]),
+            tracking.GetTrackedRun: lambda r: tracked(
+                1, run_id=r.run_id, pipeline="delay_model" if r.run_id.startswith("run_") else "", experiment_id="77"
+            ),
+            tracking.SearchRuns: lambda r: tracking.TrackedRuns(items=[tracked(i) for i in (1, 2, 3)][: r.limit], page=Page()),
+            tracking.SearchExperiments: tracking.Experiments(items=[EXPERIMENT], page=Page()),
+            tracking.GetExperiment: EXPERIMENT,
+            tracking.ListViews: [],
+            tracking.ListFiles: lambda r: tracking.Files(root="", files=self.files, folders=["plots"] if self.files else [], page=Page()),
+            tracking.GetFile: lambda r: next((f for f in self.files if f.path == r.path), None) or self._lacks("file"),
+            tracking.GetLoggedModel: LOGGED,
+            tracking.MetricColumns: history,
+            tracking.RemoveForGood: lambda r: Removed(
+                preview=r.preview, runs=1, metric_points=40, freed_bytes=2048, things=r.things, kept=["run/9: model delay 8 was made of it"]
+            ),
         }
+        self.blobs = Memory()
+        self.files: list[Artifact] = []
         self.access = SimpleNamespace(authenticate=self._authenticate)
 
     def dispatch(self, request: Any, *, actor: Actor, event_time: dt.datetime | None = None) -> Any:
@@ -340,6 +470,11 @@ class Still:
             return self._lacks(type(request).__name__)
         answer = self.answers[type(request)]
         return answer(request) if callable(answer) else answer
+
+    def file(self, path: str, content: bytes) -> None:
+        """Let a file stand there."""
+        made = Artifact(project="flights", run_id=f"{1:032x}", path=path, digest=self.blobs.put(content), size=len(content))
+        self.files.append(made)
 
     def _lacks(self, what: str) -> Any:
         raise TreadleError(f"There is no {what}.", remedy="Make one.", code="not_found")

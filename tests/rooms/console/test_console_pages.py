@@ -13,7 +13,7 @@ from console_still import APPROVAL, EVENTS, NOW, OWNER, RELEASE, RUN, STATIONS, 
 from msgspec.structs import replace
 
 from treadle.console.app import build_console
-from treadle.operations import ledger, registry, releases, workshop
+from treadle.operations import ledger, registry, releases, tracking, workshop
 from treadle.operations.workshop import ProjectSummary, Station
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Page
@@ -41,6 +41,21 @@ PAGES = (
     "/release",
     "/serving",
     "/monitoring",
+    "/experiments",
+    "/experiments?view=deleted&name=de&folder=ops",
+    "/experiments/77/runs",
+    "/runs",
+    "/runs?filter=metrics.auc+%3E+0.5&sort=metrics.auc&col=params.depth&group=params.depth&view=all&n=25",
+    f"/runs/{1:032x}",
+    f"/runs/{1:032x}/files",
+    "/logged-models/m-1",
+    f"/compare?runs={1:032x},{2:032x}",
+    f"/removals?thing=run/{1:032x}",
+    "/models",
+    "/models/delay",
+    "/models/delay?delete=1",
+    "/models/delay/compare?left=8&right=9",
+    "/models/delay/9?delete=1",
     "/nonsense",
 )
 
@@ -238,6 +253,7 @@ class Tags(HTMLParser):
 def test_an_empty_home_says_how_to_begin() -> None:
     still = Still()
     still.answers[workshop.ListProjects] = []
+    still.answers[tracking.SearchRuns] = tracking.TrackedRuns(items=[], page=Page())
     answer = client(still).get("/")
     assert answer.status_code == 200
     assert "treadle init flights" in answer.text
@@ -349,7 +365,8 @@ def test_reading_changes_nothing() -> None:
     browser = client(still)
     for page in PAGES:
         browser.get(LOOP + page)
-    reads = {o for o in {type(c[0]) for c in still.calls} if o.__name__.startswith(("Get", "List", "Read", "Why"))}
+    reads = {o for o in {type(c[0]) for c in still.calls} if o.__name__.startswith(("Get", "List", "Read", "Why", "Search", "Compare"))}
+    reads |= {type(c[0]) for c in still.calls if getattr(c[0], "preview", False)}
     assert reads == {type(c[0]) for c in still.calls}
     assert browser.get(APPROVE).status_code == 303
 

@@ -262,14 +262,19 @@
 
   // ── keeping up to date ─────────────────────────────────────────────────────────────────────────────────────────
   // A hidden tab asks nothing; an answer that is the same is not sent again; what somebody types is not written over.
+  const tags = new Map();
   const writing = () => document.activeElement && document.activeElement.closest("form.ask") && document.activeElement.matches("input, textarea");
   document.addEventListener("htmx:before:request", (event) => {
     if (document.hidden || writing()) { event.preventDefault(); return; }
-    const version = $("#loop");
-    if (version) event.detail.ctx.request.headers["If-None-Match"] = `"${version.dataset.version}"`;
+    const { request } = event.detail.ctx, version = $("[data-version]"), tag = tags.get(request.action) || (version && `"${version.dataset.version}"`);
+    if (tag) request.headers["If-None-Match"] = tag;
   });
   const lost = (is) => { const note = $("#lost"); if (note) note.hidden = !is; };
-  document.addEventListener("htmx:after:request", (event) => lost(event.detail.ctx.response.status >= 500));
+  document.addEventListener("htmx:after:request", (event) => {
+    const { request, response } = event.detail.ctx, tag = response.headers.get("etag");
+    if (tag && response.status === 200) tags.set(request.action, tag);
+    lost(response.status >= 500);
+  });
   document.addEventListener("htmx:error", () => lost(true));
   document.addEventListener("htmx:after:swap", draw);
   document.addEventListener("visibilitychange", () => { const poll = $("#poll"); if (!document.hidden && poll) poll.dispatchEvent(new Event("wake")); });
@@ -282,10 +287,10 @@
       if (box) { event.preventDefault(); box.focus(); box.select(); }
     } else if (event.key === "Escape" && typing) {
       event.target.blur();
-    } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && event.target.matches("td a")) {
+    } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && event.target.matches("td a, td input[type=checkbox]")) {
       let line = event.target.closest("tr");
       do line = event.key === "ArrowDown" ? line.nextElementSibling : line.previousElementSibling; while (line && !$("a", line));
-      if (line) { event.preventDefault(); $("a", line).focus(); }
+      if (line) { event.preventDefault(); $(event.target.matches("input") ? "input" : "a", line).focus(); }
     }
   });
 
