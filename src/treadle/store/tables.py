@@ -228,7 +228,7 @@ experiments = Table(
     metadata,
     _key(PROJECT),
     _key("experiment_id"),
-    _name("name"),
+    Column("name", String(500), nullable=False),
     _name("folder", default=""),  # `team/quarter`; "" is the top
     _name("lifecycle", default="active"),  # active | deleted (in the bin, until it is restored or removed for good)
     Column("artifact_location", Text, nullable=False, default=""),

@@ -30,7 +30,7 @@ class ExperimentVerbs:
     def create_experiment(self, tx: Connection, request: ops.CreateExperiment, call: Call) -> Experiment | Unchanged:
         """Make it; the same id with the same content again changes nothing."""
         limits.check_id(request.experiment_id, "experiment")
-        limits.check_text(request.name, "name of the experiment", limits.TITLE, needed=True)
+        limits.check_text(request.name, "name of the experiment", limits.EXPERIMENT, needed=True)
         limits.check_folder(request.folder)
         limits.check_text(request.description, "description", limits.TEXT)
         limits.check_text(request.artifact_location, "artifact location", limits.TEXT)
@@ -82,7 +82,7 @@ class ExperimentVerbs:
         known = self._here(tx, request.project, request.experiment_id, call)
         values: dict[str, Any] = {}
         if request.name is not None and request.name != known.name:
-            limits.check_text(request.name, "name of the experiment", limits.TITLE, needed=True)
+            limits.check_text(request.name, "name of the experiment", limits.EXPERIMENT, needed=True)
             if known.lifecycle != Lifecycle.active:
                 raise binned("experiment", known.experiment_id)
             if queries.name_taken(tx, request.project, request.name, known.experiment_id):

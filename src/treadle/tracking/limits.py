@@ -5,8 +5,9 @@ import math
 
 from treadle.records.errors import TreadleError
 
-#: Characters of the name of a metric, parameter or tag; of the name of a thing; of a value; of a text that describes.
+#: Characters of the name of a metric, parameter or tag; of an experiment's; of another thing's; of a value; of a text that describes.
 NAME = 250
+EXPERIMENT = 500
 TITLE = 400
 VALUE = 100_000
 TEXT = 65_535
@@ -38,7 +39,7 @@ def check_name(name: str, what: str) -> None:
 
 def check_text(text: str, what: str, limit: int = VALUE, *, needed: bool = False) -> None:
     """A text of at most `limit` characters without NUL, which no database keeps."""
-    if needed and not text.strip():
+    if needed and not text:
         raise TreadleError(f"The {what} is empty.", remedy=f"Give a {what}.", details={"field": what})
     if len(text) > limit:
         raise TreadleError(

@@ -92,7 +92,7 @@ class ModelVerbs:
         limits.check_text(request.status_message, "status message", limits.TEXT)
         project, model_id = request.project, request.model_id
         head = queries.model_heads(tx, project, [model_id]).get(model_id)
-        if head is None or head.lifecycle != "active":
+        if head is None:
             raise no_model(project, model_id)
         values: dict[str, Any] = {"updated": self._clock.now()}
         if request.state is not None:
@@ -111,11 +111,13 @@ class ModelVerbs:
         return self._known(tx, project, model_id)
 
     @implements(ops.BinLoggedModel)
-    def bin(self, tx: Connection, request: ops.BinLoggedModel, call: Call) -> Done:
+    def bin(self, tx: Connection, request: ops.BinLoggedModel, call: Call) -> Done | Unchanged:
         """Put it into the bin."""
         head = queries.model_heads(tx, request.project, [request.model_id]).get(request.model_id)
-        if head is None or head.lifecycle != "active":
+        if head is None:
             raise no_model(request.project, request.model_id)
+        if head.lifecycle != "active":
+            return Unchanged(Done(changed=False))
         now = self._clock.now()
         queries.update_logged_model(tx, request.project, request.model_id, {"lifecycle": "deleted", "deleted": now, "updated": now})
         return Done()

@@ -350,4 +350,6 @@ def _check_input(data: RunInput) -> None:
     limits.check_text(data.schema or "", "schema of the dataset", 1_048_575)
     limits.check_text(data.profile or "", "profile of the dataset", 16_777_215)
     limits.check_text(data.context, "context of the dataset", limits.TITLE)
-    limits.check_pairs(data.tags, "tag of the dataset")
+    for name, value in data.tags.items():
+        limits.check_text(name, "name of a tag of the dataset", limits.TITLE, needed=True)
+        limits.check_text(value, "value of a tag of the dataset", limits.TEXT)

@@ -392,13 +392,12 @@ def test_a_run_says_what_models_it_read_and_made(call):
 def test_a_logged_model_in_the_bin_is_found_only_when_asked_for(call):
     call(ops.CreateLoggedModel(project=P, model_id="m"))
     call(ops.BinLoggedModel(project=P, model_id="m"))
-    for refused in (
-        ops.GetLoggedModel(project=P, model_id="m"),
-        ops.BinLoggedModel(project=P, model_id="m"),
-        ops.UpdateLoggedModel(project=P, model_id="m", state=ModelState.ready),
-    ):
+    assert not call(ops.BinLoggedModel(project=P, model_id="m")).changed
+    with fails("not_found"):
+        call(ops.GetLoggedModel(project=P, model_id="m"))
+    for nowhere in (ops.BinLoggedModel(project=P, model_id="n"), ops.UpdateLoggedModel(project=P, model_id="n", state=ModelState.ready)):
         with fails("not_found"):
-            call(refused)
+            call(nowhere)
     assert call(ops.GetLoggedModel(project=P, model_id="m", deleted=True)).lifecycle == Lifecycle.deleted
 
 

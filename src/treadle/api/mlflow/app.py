@@ -172,7 +172,7 @@ async def _body(scope: Scope, receive: Receive) -> bytes:
         raise ProtocolError("BAD_REQUEST", "Compressed bodies are not read.", 415)
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if method == "POST" and kind != b"application/json":
-        said = "Content-Type must be one of ['application/json']." if kind else "Content-Type header is missing."
+        said = "Content-Type must be one of ['application/json']." if b"content-type" in headers else "Content-Type header is missing."
         raise ProtocolError("INVALID_PARAMETER_VALUE", f"Bad Request. {said}")
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):

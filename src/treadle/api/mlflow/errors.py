@@ -78,7 +78,8 @@ def translate(error: TreadleError) -> ProtocolError:
         return ProtocolError("INVALID_PARAMETER_VALUE", BINNED.format(**told))
     if told.get("limit"):
         return ProtocolError("INVALID_PARAMETER_VALUE", f"{error.what} {error.remedy}", 413)
-    return ProtocolError(CODES[error.code], f"{error.what} {error.remedy}".strip(), _FINER.get(error.code))
+    literal = error.what.startswith("Invalid ")  # the protocol's own text, which some clients compare
+    return ProtocolError(CODES[error.code], error.what if literal else f"{error.what} {error.remedy}", _FINER.get(error.code))
 
 
 def encode(error: ProtocolError) -> tuple[int, bytes]:

@@ -118,7 +118,7 @@ def taken(error: TreadleError) -> ProtocolError | None:
     """A name that is in use."""
     if error.details.get("taken") != "experiment":
         return None
-    return ProtocolError("RESOURCE_ALREADY_EXISTS", f"Experiment(name={error.details['name']}) already exists. {error.remedy}")
+    return ProtocolError("RESOURCE_ALREADY_EXISTS", f"Experiment(name={error.details['name']}) already exists.")
 
 
 def find(context: Context, experiment_id: str) -> Experiment:
@@ -153,12 +153,12 @@ def get_by_name(context: Context, request: ByName) -> Any:
 
 def update(context: Context, request: Update) -> Any:
     """`experiments/update`."""
+    required(request, "experiment_id", "new_name")
+    within("name", request.new_name, 500)
     known = find(context, request.experiment_id)
-    if request.new_name:
-        within("name", request.new_name, 500)
-        if known.lifecycle != Lifecycle.active:
-            raise ProtocolError("INVALID_STATE", "Cannot rename a non-active experiment.")
-        context.call(ops.UpdateExperiment(project=context.project, experiment_id=request.experiment_id, name=request.new_name))
+    if known.lifecycle != Lifecycle.active:
+        raise ProtocolError("INVALID_STATE", "Cannot rename a non-active experiment.")
+    context.call(ops.UpdateExperiment(project=context.project, experiment_id=request.experiment_id, name=request.new_name))
     return {}
 
 

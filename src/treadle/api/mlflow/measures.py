@@ -1,5 +1,7 @@
 """Metrics, parameters and tags of runs in the protocol's words: what training scripts send all the time."""
 
+import json
+import re
 from typing import Any
 
 from msgspec import Struct
@@ -30,7 +32,7 @@ BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 TOGETHER = 1000
 #: Points of a history in one page, and where a chart asks for several runs.
 PAGE, BULK, RUNS, INTERVAL = 25_000, 25_000, 100, 2500
-_EDGE = 2**63
+_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 
 
 class Metric(Struct, frozen=True):
@@ -135,9 +137,10 @@ def point(metric: Metric | LogMetric, path: str = "") -> Point:
     if type(value) is not float:
         value = _number(value, timestamp, path)
     if not 0 <= timestamp <= MAX_MILLIS:
+        bound = "of milliseconds, before the year 10000" if timestamp > 0 else ""
         raise invalid(
             f"Invalid value {timestamp} for parameter '{path}timestamp' supplied: metric '{metric.key}' (value={metric.value}). "
-            "Timestamp must be a nonnegative long (64-bit integer) of milliseconds, before the year 10000"
+            f"Timestamp must be a nonnegative long (64-bit integer) {bound}"
         )
     return Point(
         key=metric.key,
@@ -196,6 +199,8 @@ def delete_tag(context: Context, request: DeleteTag) -> tuple[Any, Any]:
 def log_batch(context: Context, request: LogBatch) -> tuple[Any, Any]:
     """`runs/log-batch`."""
     run_id = run_of(request)
+    if not _RUN_ID.fullmatch(run_id):
+        raise invalid(f"Invalid value {json.dumps(run_id[:200])} for parameter 'run_id' supplied.")
     for name, most in BATCH.items():
         _check_batch(name, len(getattr(request, name)), most)
     together = len(request.metrics) + len(request.params) + len(request.tags)
@@ -204,7 +209,7 @@ def log_batch(context: Context, request: LogBatch) -> tuple[Any, Any]:
     params = {}
     twice = []
     for index, param in enumerate(request.params):
-        check_name(param.key, f"params[{index}].key", NAME, f"params[{index}].key")
+        check_name(param.key, f"params[{index}].key", NAME, "Param key")
         if param.key in params:
             twice.append(param.key)
         params[param.key] = _cut(param.value, PARAM, f"params[{index}].value")
@@ -290,7 +295,7 @@ def history(context: Context, request: History) -> Any:
     run_id = run_of(request)
     required(request, "metric_key")
     if request.max_results is not None and request.max_results <= 0:
-        raise invalid(f"Invalid value {request.max_results} for parameter 'max_results' supplied. It must be a positive integer")
+        raise invalid(f"Invalid value {request.max_results} for parameter 'max_results' supplied. It must be a positive integer.")
     limit = None if request.max_results is None else min(request.max_results, PAGE)
     found, page = _points(context, request.metric_key, [run_id], limit=limit, page=request.page_token or None)
     answer: dict[str, Any] = {"metrics": [told(p) for p in found[run_id]]} if found[run_id] else {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from treadle.api.mlflow import measures, words
+from treadle.api.mlflow import experiments, measures, words
 from treadle.api.mlflow.measures import run_of
 from treadle.api.mlflow.table import (
     EMPTY,
@@ -135,7 +135,7 @@ class Locations:
         """The location; asks where it is not known."""
         known = self._known.get((context.project, experiment_id))
         if known is None:
-            found = context.call(ops.GetExperiment(project=context.project, experiment=experiment_id, by="id"))
+            found = experiments.find(context, experiment_id)
             known = words.location(experiment_id, found.artifact_location)
             with self._lock:
                 if len(self._known) >= self.MOST:
@@ -175,8 +175,8 @@ def info(context: Context, run: TrackedRun) -> dict[str, Any]:
 
 
 def told(context: Context, run: TrackedRun) -> dict[str, Any]:
-    """A run with everything that was logged to it."""
-    tags = run.tags if NAME_TAG in run.tags or not run.name else {**run.tags, NAME_TAG: run.name}
+    """A run with everything that was logged to it. A run of ours has its name in no tag, where clients look for it."""
+    tags = {**run.tags, NAME_TAG: run.name} if run.name and NAME_TAG not in run.tags and run.run_id.startswith("run_") else run.tags
     data = {"metrics": [measures.told(p) for p in run.metrics], "params": words.pairs(run.params), "tags": words.pairs(tags)}
     read = [{"model_id": m.model_id} for m in run.models if m.role == "input"]
     made = [{"model_id": m.model_id, "step": m.step} for m in run.models if m.role == "output"]

@@ -1,5 +1,6 @@
 """What a row of the translation table is: an endpoint, what it reads, and the function that answers it."""
 
+import json
 import posixpath
 import re
 from collections.abc import Callable
@@ -181,7 +182,7 @@ def check_name(name: str, parameter: str, limit: int, what: str | None = None) -
             f"Invalid value {_quoted(name)} for parameter '{parameter}' supplied: Names may only contain alphanumerics, underscores (_), "
             "dashes (-), periods (.), spaces ( ), colon(:) and slashes (/)."
         )
-    if "/" in name or name in (".", ".."):
+    if "/" in name or name.startswith("."):
         resolved = posixpath.normpath(name)
         if resolved != name or resolved == "." or name.startswith(("..", "/")):
             raise invalid(
@@ -193,6 +194,4 @@ def check_name(name: str, parameter: str, limit: int, what: str | None = None) -
 
 
 def _quoted(name: str) -> str:
-    from msgspec import json  # noqa: PLC0415  (only where there is something to complain of)
-
-    return json.encode(name).decode()
+    return json.dumps(name if len(name) <= 1000 else f"{name[:1000]}…")

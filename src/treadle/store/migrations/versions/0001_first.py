@@ -166,7 +166,7 @@ def upgrade() -> None:
         "experiments",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("experiment_id", sa.String(length=200), nullable=False),
-        sa.Column("name", sa.String(length=400), nullable=False),
+        sa.Column("name", sa.String(length=500), nullable=False),
         sa.Column("folder", sa.String(length=400), server_default="", nullable=False),
         sa.Column("lifecycle", sa.String(length=400), server_default="active", nullable=False),
         sa.Column("artifact_location", sa.Text(), nullable=False),
