@@ -19,7 +19,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Run": {
         "run": ("runs", "run", "Run a pipeline and follow it."),
-        "runs": ("runs", "runs", "List runs."),
+        "runs": ("removal", "runs", "List runs; put them into the bin and back."),
         "logs": ("runs", "logs", "Print what a run wrote; -f follows."),
         "why-ran": ("runs", "why_ran", "Say why each step of a run ran or was skipped."),
         "cancel": ("runs", "cancel", "Ask a run to stop."),
@@ -57,6 +57,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "token": ("admin", "token", "Tokens: add, list, revoke."),
         "backup": ("admin", "backup", "Copy a live home."),
         "restore": ("admin", "restore", "Make a home from a copy."),
+        "remove": ("removal", "remove", "Remove runs, experiments and models for good."),
+        "retention": ("removal", "retention", "How long things are kept."),
         "gc": ("admin", "gc", "Remove blobs that nothing refers to."),
         "api": ("derived", "api", "Every operation of the table as a command."),
         "version": ("admin", "version", "Print the version."),

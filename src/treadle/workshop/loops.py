@@ -45,6 +45,9 @@ from treadle.workshop.smoke import smoke_test
 #: Longest that a turn waits for gateways to load what was published, in seconds; then the next turn looks again.
 ACKNOWLEDGE_SECONDS = 20.0
 
+#: How often a worker looks whether retention rules are to be applied.
+HOUSEKEEPING_SECONDS = 60.0
+
 _log = logging.getLogger(__name__)
 SMOKE_PASSED = "treadle.smoke.passed"
 SMOKE_FAILED = "treadle.smoke.failed"
@@ -137,6 +140,7 @@ class Loop:
         """
         worker = threading.Thread(target=self.worker.loop, args=(stop,), name="treadle-runs")
         worker.start()
+        threading.Thread(target=self._keep_house, args=(stop,), name="treadle-retention", daemon=True).start()
         while not stop.is_set():
             began = time.monotonic()
             try:
@@ -146,6 +150,14 @@ class Loop:
             stop.wait(max(0.05, interval_s - (time.monotonic() - began)))
         worker.join()
         self.seal()
+
+    def _keep_house(self, stop: threading.Event) -> None:
+        """Apply retention rules, once an hour whichever worker comes first; a long removal holds nobody up."""
+        while not stop.wait(HOUSEKEEPING_SECONDS):
+            try:
+                self.workshop.removals.keep()
+            except TreadleError as error:
+                _log.warning("retention: %s %s", error.what, error.remedy)
 
     def seal(self) -> int:
         """Give events their order and publish the chain's head."""

@@ -1,0 +1,72 @@
+"""The bin, removal and retention, typed as a person would."""
+
+import json
+
+import pytest
+
+from treadle.cli import main
+from treadle.operations.tracking import GetTrackedRun, StartRun, UpdateRun
+from treadle.records.states import RunState
+from treadle.workshop import open_home
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch, capsys):
+    for name in ("TREADLE_TOKEN", "TREADLE_URL", "TREADLE_ENV"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TREADLE_HEADS", str(tmp_path / "heads.jsonl"))
+    monkeypatch.setenv("TREADLE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TREADLE_PROJECT", "p")
+    with open_home(tmp_path / "home") as shop:
+        for run_id in ("r1", "r2", "open"):
+            shop.call(StartRun(project="p", run_id=run_id))
+        for run_id in ("r1", "r2"):
+            shop.call(UpdateRun(project="p", run_id=run_id, state=RunState.failed))
+
+    def terminal(*words, code=0):
+        capsys.readouterr()
+        got = main(list(words))
+        said = capsys.readouterr()
+        assert got == code, said
+        return json.loads(said.out) if "--json" in words else said.out
+
+    terminal.home = tmp_path / "home"
+    return terminal
+
+
+def test_the_bin(typed):
+    assert [r["run_id"] for r in typed("runs", "--json")["items"]] == ["open", "r2", "r1"]
+    assert typed("runs", "r1", "--json")["run"]["run_id"] == "r1"
+    assert "r1 is in the bin." in typed("runs", "delete", "r1", "r2")
+    assert [r["lifecycle"] for r in typed("runs", "restore", "r2", "--json")] == ["active"]
+    typed("runs", "delete", "none", code=3)
+
+
+def test_removal_shows_first_and_asks(typed):
+    said = typed("remove", "run/r1", "run/open")
+    assert "Would remove 1 runs" in said
+    assert "  run/r1" in said
+    assert "kept: run/open: it has not ended" in said
+    assert "Nothing was removed. Do it: treadle remove run/r1 run/open --yes" in said
+    assert typed("remove", "run/r1", "--json")["preview"] is True
+    assert "Removed 1 runs" in typed("remove", "run/r1", "run/open", "--yes", "--erase-events")
+    typed("remove", "run/r1", "--yes", code=1)
+    typed("remove", code=2)
+    typed("remove", "nothing/x", code=2)
+    typed("runs", "delete", "r2")
+    assert typed("remove", "--binned-before", "2100-01-01", "--yes", "--json")["runs"] == 1
+    assert "given back" in typed("remove", "--compact", "--yes")
+    with open_home(typed.home) as shop:
+        assert shop.call(GetTrackedRun(project="p", run_id="open")).run_id == "open"
+    assert "intact" in typed("audit", "verify")
+
+
+def test_retention_rules(typed):
+    assert "No rules" in typed("retention", "list")
+    assert "old: failed runs after 30 days, but not those tagged keep" in typed(
+        "retention", "set", "old", "failed_runs", "--days", "30", "--keep-tagged", "keep"
+    )
+    assert [r["rule_id"] for r in typed("retention", "list", "--json")] == ["old"]
+    assert "Would remove nothing" in typed("retention", "apply", "--yes")
+    assert "taken back" in typed("retention", "set", "old", "failed_runs", "--days", "0")
+    typed("retention", "set", "old", "everything", "--days", "1", code=2)
