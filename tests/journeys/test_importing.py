@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from treadle.client.mlflow import MlflowServer
 from treadle.operations.registry import GetModel, SearchVersions
 from treadle.operations.tracking import GetExperiment, GetTrackedRun, MetricHistory, SearchRuns
 from treadle.records.errors import TreadleError
+from treadle.records.layout import Layout
 from treadle.records.tracking import Lifecycle, View
 from treadle.workshop import sdk
 from treadle.workshop.moving import archive
@@ -22,6 +25,7 @@ from treadle.workshop.moving.database import MlflowDatabase
 from treadle.workshop.moving.folder import MlflowFolder
 from treadle.workshop.moving.here import Here
 from treadle.workshop.moving.importer import Importer, Report
+from treadle.workshop.supervisor import living
 
 MLFLOW = Path(__file__).parents[1] / "mlflow"
 sys.path.insert(0, str(MLFLOW))
@@ -37,7 +41,7 @@ def fill(uri: str, folder: Path) -> dict[str, Any]:
     command = [str(python("new")), str(MLFLOW / "fill.py")]
     done = subprocess.run(command, env=variables, cwd=folder / "client", capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,28 @@ def test_from_its_database(filled, tmp_path):
     bring(MlflowDatabase(f"sqlite:///{folder}/mlflow.db", folder / "artifacts"), tmp_path / "home", told)
 
 
+def test_an_imported_model_is_loaded_by_its_client(filled, tmp_path):
+    """By name and version, from a Treadle server, it predicts what it predicted where it came from."""
+    server, _, told = filled
+    with contextlib.closing(MlflowServer(server)) as source, contextlib.closing(sdk.HomeSink(tmp_path / "home")) as sink:
+        Importer(source, sink, "p").run()
+    process = subprocess.Popen([sys.executable, "-m", "treadle", "server", "--home", str(tmp_path / "home"), "--port", "0"])
+    try:
+        while (note := next((n for n in living(Layout(tmp_path / "home")) if n.name == "server"), None)) is None:
+            assert process.poll() is None
+            time.sleep(0.05)
+        (tmp_path / "client").mkdir()
+        variables = environment("new", tmp_path / "client") | {"MLFLOW_TRACKING_URI": f"{note.url}/mlflow/p"}
+        code = "import mlflow; print(*mlflow.sklearn.load_model('models:/churn@best').predict_proba([[1.4]])[0]);"
+        code += "print(*mlflow.sklearn.load_model('models:/churn/2').predict_proba([[1.4]])[0])"
+        done = subprocess.run([str(python("new")), "-c", code], env=variables, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert [float(p) for p in done.stdout.splitlines()[-1].split()] == told["prediction"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
 def test_an_interrupted_import_goes_on(filled, tmp_path):
     server, _, told = filled
 
@@ -112,8 +138,8 @@ def test_an_interrupted_import_goes_on(filled, tmp_path):
 
     sink = Breaking(tmp_path / "home")
     for _ in range(60):
-        with contextlib.suppress(TreadleError):
-            report = Importer(MlflowServer(server), sink, "p").run()
+        with contextlib.suppress(TreadleError), contextlib.closing(MlflowServer(server)) as source:
+            report = Importer(source, sink, "p").run()
             break
     else:
         pytest.fail("it never came to an end")
@@ -133,7 +159,8 @@ def test_from_one_treadle_into_another(filled, tmp_path):
     server, _, told = filled
     first = sdk.HomeSink(tmp_path / "first")
     try:
-        Importer(MlflowServer(server), first, "p").run()
+        with contextlib.closing(MlflowServer(server)) as source:
+            Importer(source, first, "p").run()
         here = Here(first, "p", lambda owner, path: first.open_file("p", owner, path), "first")
         archive.write(here, tmp_path / "all.zip")
         made = archive.write(here, tmp_path / "model.zip", experiments=[], models=["churn"])
@@ -142,16 +169,15 @@ def test_from_one_treadle_into_another(filled, tmp_path):
         first.close()
     bring(Archive(tmp_path / "all.zip"), tmp_path / "second", told)
     part = sdk.HomeSink(tmp_path / "third")
-    try:
-        assert Importer(Archive(tmp_path / "model.zip"), part, "p").run().versions == 2
-    finally:
-        part.close()
+    with contextlib.closing(Archive(tmp_path / "model.zip")) as source, contextlib.closing(part):
+        assert Importer(source, part, "p").run().versions == 2
 
 
 def test_an_archive_that_was_cut_is_refused(filled, tmp_path):
     _, folder, _ = filled
     source = MlflowDatabase(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
-    archive.write(source, tmp_path / "a.zip")
+    with contextlib.closing(source):
+        archive.write(source, tmp_path / "a.zip")
     content = (tmp_path / "a.zip").read_bytes()
     (tmp_path / "cut.zip").write_bytes(content[: len(content) // 2])
     with pytest.raises(TreadleError, match="no whole archive"):

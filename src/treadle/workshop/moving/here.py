@@ -1,9 +1,12 @@
 """A home or server as a source: what `treadle export` reads."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, BinaryIO
+
+from msgspec.structs import replace
 
 from treadle.client.shipping import Sink
 from treadle.operations.registry import SearchModels, SearchVersions
@@ -67,7 +70,7 @@ class Here:
             while True:
                 answer = self._sink.call(MetricHistory(project=self._project, key=key, run_ids=[run.run_id], limit=5000, page=page))
                 if found := answer.points.get(run.run_id):
-                    yield found
+                    yield [p if isinstance(p.value, str) or math.isfinite(p.value) else replace(p, value=_word(p.value)) for p in found]
                 page = answer.page.next
                 if page is None:
                     break
@@ -143,3 +146,8 @@ class Here:
             page = answer.page.next
             if page is None:
                 return
+
+
+def _word(value: float) -> str:
+    """What JSON has no number for."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -68,6 +68,7 @@ class Importer:
         self.source, self.sink, self.project, self.tell = source, sink, project, tell
         self.report = Report(source=source.name, project=project)
         self._mark = digest_of(source.name)[:16]
+        self._linked: list[MovedRun] = []  # runs that name logged models, which have to be there first
 
     def run(self, *, experiments: Collection[str] | None = None, models: bool = True) -> Report:
         """Bring experiments (by id or name; None: all) and the registered models.
@@ -77,6 +78,8 @@ class Importer:
         for experiment in self.source.experiments():
             if experiments is None or experiment.experiment_id in experiments or experiment.name in experiments:
                 self._experiment(experiment)
+        for run in self._linked:
+            self._try(f"run {run.run_id}", lambda r=run: self._link(r))
         for model in self.source.models() if models else ():
             self._model(model)
         return self.report
@@ -137,16 +140,31 @@ class Importer:
             for start in range(0, len(batch), 1000):
                 self.sink.call(LogBatch(project=self.project, run_id=run.run_id, metrics=batch[start : start + 1000]))
             self.report.points += len(batch)
-        if run.inputs or run.models:
-            self.sink.call(LogInputs(project=self.project, run_id=run.run_id, inputs=run.inputs, models=run.models))
+        if run.inputs:
+            self.sink.call(LogInputs(project=self.project, run_id=run.run_id, inputs=run.inputs))
         self._files(experiment.experiment_id, run.run_id)
         state = RunState(run.state)
         if state != RunState.running or run.ended is not None:
             self.sink.call(UpdateRun(project=self.project, run_id=run.run_id, state=state, ended=run.ended, error=run.error))
+        self.report.runs += 1
+        if run.models:
+            self._linked.append(run)
+        else:
+            self._close(run)
+
+    def _link(self, run: MovedRun) -> None:
+        """The logged models that a run read or made, now that they are there."""
+        for model in run.models:
+            what = f"run {run.run_id}: its {model.role} {model.model_id}"
+            link = LogInputs(project=self.project, run_id=run.run_id, models=[model])
+            self._try(what, lambda asked=link: self.sink.call(asked))
+        self._close(run)
+
+    def _close(self, run: MovedRun) -> None:
+        """It is here as a whole."""
         self.sink.call(LogBatch(project=self.project, run_id=run.run_id, tags={MARK: self.source.name}))
         if run.lifecycle == "deleted":
             self.sink.call(BinRun(project=self.project, run_id=run.run_id, lifecycle="deleted"))
-        self.report.runs += 1
 
     def _known(self, run_id: str) -> bool:
         try:
