@@ -40,6 +40,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Understand": {
         "status": ("status", "status", "The loop of an endpoint at a glance."),
+        "leaderboard": ("leaderboard", "leaderboard", "Rank runs by a metric, methods beside each other."),
+        "trend": ("leaderboard", "trend", "Follow a metric over a model's versions."),
+        "diagnose": ("diagnosis", "diagnose", "Say what is wrong with a training."),
+        "diff": ("diagnosis", "diff", "Say what changed from one run to another."),
         "why": ("why", "why", "Walk from a prediction back to the rows it was learned from."),
         "reproduce": ("why", "reproduce", "Train a model version again and compare."),
         "events": ("status", "events", "Print what happened; -f follows."),

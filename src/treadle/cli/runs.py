@@ -31,6 +31,7 @@ _POLL = 0.2
 @click.option("--no-cache", is_flag=True, help="Run every step, whatever was kept.")
 @click.option("--run-id", help="An id of your own; the same one again changes nothing.")
 @click.option("--at", metavar="TIME", help="Business time of the run, RFC 3339; now where left out.")
+@click.option("--parent", metavar="RUN", help="The run that this one goes on from; treadle diff RUN says what changed.")
 @verb(project=True, environment=True)
 def run(
     session: Session,
@@ -42,6 +43,7 @@ def run(
     no_cache: bool,
     run_id: str | None,
     at: str | None,
+    parent: str | None,
 ) -> int:
     """Run PIPELINE and follow it. Options that are none of these are the pipeline's own parameters.
 
@@ -60,6 +62,7 @@ def run(
         environment=environment,
         params=_parameters(parameters),
         use_cache=not no_cache,
+        parent=parent,
     )
     made: Run = session.call(request, event_time=moment(at) if at else None)
     if detach:
@@ -97,6 +100,7 @@ def runs(
             [
                 ("run", r.run_id),
                 ("pipeline", r.pipeline),
+                ("parent", r.parent_run),
                 ("environment", r.environment),
                 ("state", r.state),
                 ("reason", r.reason.text),

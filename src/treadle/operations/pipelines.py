@@ -49,7 +49,10 @@ class TriggerStatus(Struct, frozen=True, kw_only=True):
     writes=Writes("treadle.run.queued", "run/{run_id}"),
 )
 class SubmitRun(Struct, frozen=True, kw_only=True):
-    """Queue a run of an applied pipeline; a worker takes it up. The same run id again changes nothing."""
+    """Queue a run of an applied pipeline; a worker takes it up. The same run id again changes nothing.
+
+    `parent` is the run that this one goes on from, with something changed: `CompareRuns` says what.
+    """
 
     project: str
     pipeline: str
@@ -58,6 +61,7 @@ class SubmitRun(Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     reason: Reason = Reason(kind="demand", text="asked for")
     use_cache: bool = True
+    parent: str | None = None
 
 
 @operation(

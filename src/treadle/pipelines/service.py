@@ -61,6 +61,8 @@ class Pipelines:
         project = applied.applied(tx, request.project, request.environment)
         definition = _pipeline(project, request)
         assert project is not None
+        if request.parent is not None:
+            self._run(tx, request.project, request.parent)
         now = dt.datetime.now(dt.UTC)
         run = Run(
             project=request.project,
@@ -78,6 +80,7 @@ class Pipelines:
             environment_digest=project.environment_lock,
             event_time=call.event_time,
             recorded_time=now,
+            parent_run=request.parent,
         )
         runs.insert_run(tx, run)
         wait = definition.virtual_duration_s if isinstance(self.clock, VirtualClock) else 0
