@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from treadle.api.errors import encode
 from treadle.api.guard import MAX_UPLOAD, answer
-from treadle.operations.tracking import CheckFile, DeleteFiles, GetFile, PutFile
+from treadle.operations.artifacts import CheckFile, DeleteFiles, GetFile, PutFile
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Artifact
 

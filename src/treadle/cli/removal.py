@@ -8,7 +8,8 @@ from treadle.cli import show
 from treadle.cli.runs import moment
 from treadle.cli.runs import runs as listing
 from treadle.cli.session import Session, verb
-from treadle.operations.tracking import ApplyRetention, BinRun, ListRetention, RemoveForGood, RetentionRule, SetRetention
+from treadle.operations.artifacts import ApplyRetention, ListRetention, RemoveForGood, RetentionRule, SetRetention
+from treadle.operations.tracking import BinRun
 from treadle.records.clock import micros, seconds
 from treadle.records.errors import TreadleError
 from treadle.records.tracking import Removed, TrackedRun

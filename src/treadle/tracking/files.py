@@ -9,7 +9,7 @@ import re
 import msgspec
 
 from treadle.ledger.dispatch import Unchanged
-from treadle.operations import tracking as ops
+from treadle.operations import artifacts as ops
 from treadle.operations.ledger import Done
 from treadle.operations.table import implements
 from treadle.plugins.storage import BlobStore

@@ -12,9 +12,10 @@ from typing import Any
 
 from treadle.ledger import garbage
 from treadle.ledger.dispatch import Unchanged
-from treadle.operations import tracking as ops
+from treadle.operations import artifacts as ops
 from treadle.operations.registry import DeleteModel, DeleteVersion
 from treadle.operations.table import implements
+from treadle.operations.tracking import BinRun
 from treadle.plugins.storage import BlobStore
 from treadle.records.calls import SYSTEM, Actor, Call
 from treadle.records.clock import SystemClock, from_micros, micros
@@ -163,7 +164,7 @@ class Removals:
         to_bin, stripped = ([r for r in some if r in set(free.runs)] for some in (to_bin, stripped))
         if not request.preview:
             for run in to_bin:
-                self._call(ops.BinRun(project=request.project, run_id=run, lifecycle="deleted"), call.actor)
+                self._call(BinRun(project=request.project, run_id=run, lifecycle="deleted"), call.actor)
             for run in stripped:
                 while database.write(lambda tx, run=run: queries.drop_files(tx, request.project, run, removal.POINTS)) >= removal.POINTS:
                     pass

@@ -22,7 +22,7 @@ from treadle.api.guard import MAX_BODY, MAX_UPLOAD, answer
 from treadle.api.mlflow.errors import encode, translate
 from treadle.api.mlflow.places import Place, decoded, model_root, of_version, place, run_root, safe
 from treadle.api.mlflow.table import EMPTY, Context, Int64, ProtocolError, Row, missing, required
-from treadle.operations.tracking import (
+from treadle.operations.artifacts import (
     AbortUpload,
     CheckFile,
     CompleteUpload,
