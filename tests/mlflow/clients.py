@@ -35,6 +35,7 @@ SCRIPTS = (
     "prompts_traces",
 )
 SECONDS = 280
+ENDED = "the script ended with"
 
 
 def python(release: str) -> Path:
@@ -65,16 +66,19 @@ def environment(release: str, folder: Path) -> dict[str, str]:
 
 
 def observe(release: str, script: str, server: str, folder: Path) -> dict[str, object]:
-    """What the script saw of a server.
+    """What the script saw of a server; the item `ENDED` is there when it failed on the way.
 
     Raises:
-        AssertionError: the script failed; the text is the end of what it said.
+        AssertionError: the script saw nothing; the text is the end of what it said.
     """
     variables = environment(release, folder) | {"MLFLOW_TRACKING_URI": server}
     command = [str(python(release)), str(HERE / "scripts" / f"{script}.py")]
     done = subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, f"{script}.py with mlflow {RELEASES[release]} against {server} failed:\n{done.stderr[-4000:]}"
-    return json.loads(done.stdout)
+    assert done.stdout, f"{script}.py with mlflow {RELEASES[release]} against {server} failed:\n{done.stderr[-4000:]}"
+    seen = json.loads(done.stdout)
+    if ENDED in seen:
+        seen[ENDED]["where"] = done.stderr[-3000:]
+    return seen
 
 
 def recorded(release: str, script: str) -> Path:

@@ -21,7 +21,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from clients import HERE, RELEASES, SCRIPTS, environment, observe, python, recorded
+from clients import ENDED, HERE, RELEASES, SCRIPTS, environment, observe, python, recorded
 
 
 def main() -> None:
@@ -37,7 +37,8 @@ def main() -> None:
             for name in items if asked.twice else ():
                 if items[name] != answers[0][script].get(name):
                     print(f"unsteady: {script} {release}: {name}: {answers[0][script].get(name)} / {items[name]}")
-            recorded(release, script).write_text(json.dumps(items, indent=1, ensure_ascii=False) + "\n")
+            lines = [f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(seen, ensure_ascii=False)}" for name, seen in items.items()]
+            recorded(release, script).write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def take(release: str, scripts: list[str]) -> dict[str, dict[str, object]]:
@@ -45,11 +46,10 @@ def take(release: str, scripts: list[str]) -> dict[str, dict[str, object]]:
     with tempfile.TemporaryDirectory() as folder, stock(release, Path(folder)) as server:
         for script in scripts:
             began = time.monotonic()
-            try:
-                taken[script] = observe(release, script, server, Path(folder) / script)
-            except AssertionError as error:
-                print(error)
-                continue
+            seen = observe(release, script, server, Path(folder) / script)
+            if ENDED in seen:
+                raise SystemExit(f"{script}.py: {seen[ENDED]}")
+            taken[script] = seen
             print(f"{RELEASES[release]:8}{script:18}{len(taken[script]):5} items {time.monotonic() - began:6.1f} s", flush=True)
     return taken
 

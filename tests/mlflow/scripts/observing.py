@@ -22,9 +22,10 @@ from mlflow import MlflowClient
 
 SERVER = os.environ["MLFLOW_TRACKING_URI"]
 NAMED_ID = re.compile(r"\bm-[0-9a-f]{32}\b|\btr-[0-9a-f]{32}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-LOCATION = re.compile(r"(mlflow-artifacts:/|artifacts/|[Ee]xperiment (?:with id[ =])?|\?path=)\d{1,5}(?=/|%2F|\b)|\b\d+(?=/<)")
-SQL = re.compile(r"( already exists\.) Error: \(.*", re.DOTALL)
+LOCATION = re.compile(r"(mlflow-artifacts:/|artifacts/|[Ee]xperiment (?:with id[ =])?|\?path=)\d+(?=/|%2F|\b)|\b\d+(?=/<)")
+SQL = re.compile(r"( already exists\.) Error: \(.*|^\((?:sqlite3\.|raised as a result).*", re.DOTALL)
 A_SET = re.compile(r"\{('[^'{}]*'(?:, '[^'{}]*')*)\}")
+ENDED = "the script ended with"
 ADVICE = "\n\nThe cause of this error is typically due to repeated calls"
 
 
@@ -39,6 +40,7 @@ class Observed:
         self.items: dict[str, Any] = {}
         self.labels: dict[str, str] = {}
         self.client = MlflowClient()
+        sys.excepthook = self._ended
 
     def name(self, identity: Any, label: str) -> Any:
         self.labels[str(identity)] = f"<{label}>"
@@ -90,8 +92,14 @@ class Observed:
             if len(identity) > 6:
                 value = value.replace(identity, label)
         value = NAMED_ID.sub("<id>", value.replace(SERVER, "<server>"))
-        value = LOCATION.sub(lambda found: f"{found[1] or ''}<experiment>", SQL.sub(r"\1", value))
+        value = LOCATION.sub(lambda found: f"{found[1] or ''}<experiment>", SQL.sub(lambda found: found[1] or "<an SQL error>", value))
         return A_SET.sub(lambda found: "{" + ", ".join(sorted(found[1].split(", "))) + "}", value)
+
+    def _ended(self, kind: Any, error: Any, trace: Any) -> None:
+        """What was seen until the script failed is worth a look too."""
+        sys.__excepthook__(kind, error, trace)
+        self.items[ENDED] = self.plain(raised(error))
+        self.done()
 
     def done(self) -> None:
         json.dump(self.items, OUT, indent=1, ensure_ascii=False, allow_nan=False)
@@ -111,7 +119,7 @@ def raised(error: Exception) -> dict[str, Any]:
         return {"raised": "INTERNAL_ERROR", "by": "server", "message": "<an answer of 5xx, tried again until given up>"}
     if isinstance(error, MlflowException):
         return {"raised": error.error_code, "by": "client", "message": error.message.split(ADVICE)[0]}
-    return {"raised": type(error).__name__, "by": "client", "message": str(error)}
+    return {"raised": type(error).__name__, "by": "client", "message": str(error).split(" Response text:")[0]}
 
 
 def recent(moment: Any) -> Any:

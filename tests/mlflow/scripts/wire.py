@@ -10,14 +10,16 @@ TIMES = re.compile(r"(time|timestamp|timestamp_ms)$")
 
 
 def timeless(value):
-    """Times of now as the word `now`; those the request named stay."""
+    """Times of now as the word `now`, those the request named stay; tags, params and metrics by name, for their order means nothing."""
     if isinstance(value, dict):
         return {
             k: "now" if TIMES.search(k) and isinstance(v, int) and v > 1_750_000_000_000 else timeless(v)
             for k, v in value.items()
             if k != "workspace"
         }
-    return [timeless(v) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return sorted((timeless(v) for v in value), key=lambda v: v.get("key", "") if isinstance(v, dict) else "")
+    return value
 
 
 def call(item, method, path, body=None):
