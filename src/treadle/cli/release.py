@@ -3,7 +3,7 @@
 import click
 
 from treadle.cli import show
-from treadle.cli.models import version_of
+from treadle.cli.registry import version_of
 from treadle.cli.session import Session, verb
 from treadle.operations.registry import GetModelVersion
 from treadle.operations.releases import GetRelease, ListReleases, RollbackRelease, StartRelease

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from treadle.cli import show
-from treadle.cli.models import version_of
+from treadle.cli.registry import version_of
 from treadle.cli.session import Session, verb
 from treadle.operations.workshop import Chain, WhyPrediction
 

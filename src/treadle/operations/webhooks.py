@@ -30,7 +30,7 @@ class CreateWebhook(Struct, frozen=True, kw_only=True):
     project: str
     webhook_id: str
     name: str
-    url: str
+    address: str
     events: list[str]
     description: str = ""
     secret: str = ""
@@ -66,7 +66,7 @@ class UpdateWebhook(Struct, frozen=True, kw_only=True):
     project: str
     webhook_id: str
     name: str | None = None
-    url: str | None = None
+    address: str | None = None
     events: list[str] | None = None
     description: str | None = None
     secret: str | None = None

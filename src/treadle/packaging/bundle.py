@@ -5,7 +5,7 @@ whole. In the blob store the files lie as blobs; unpacked, they lie in a folder 
 nothing but this module: every byte is checked before a model is built from it.
 
     manifest.json      what it is: signature, views, environment, where it comes from, the card
-    model.txt          LightGBM's text model       (or model.skops)
+    model.txt          LightGBM's text model       (or model.skops, or nothing but model.onnx)
     model.onnx         the ONNX export, kept only where it was proven equal on the proof rows
     proof.npy          rows × (inputs + 1): proof rows, and in the last column what the model said about them when it was sealed
     reference.profile  profile of the training rows, which drift is measured against
@@ -40,7 +40,7 @@ MANIFEST = "manifest.json"
 ONNX = "model.onnx"
 PROOF = "proof.npy"
 PROFILE = "reference.profile"
-MODEL = {"lightgbm": "model.txt", "sklearn": "model.skops"}
+MODEL = {"lightgbm": "model.txt", "sklearn": "model.skops", "onnx": ONNX}
 #: Proof rows that travel in the bundle; the export is proven on all that were given.
 KEPT_PROOF_ROWS = 200
 

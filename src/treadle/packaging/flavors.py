@@ -116,7 +116,7 @@ def load(flavor: str, content: bytes, *, onnx: bytes | None = None, trust: Seque
     """The predictor of a model: the ONNX export where one is given, else the native one.
 
     Args:
-        flavor: `lightgbm` or `sklearn`.
+        flavor: `lightgbm`, `sklearn` or `onnx`.
         content: the native model's bytes.
         onnx: an export that was proven equal to it.
         trust: names of types outside scikit-learn's own that skops may build.
@@ -130,7 +130,9 @@ def load(flavor: str, content: bytes, *, onnx: bytes | None = None, trust: Seque
         return LightgbmPredictor(content)
     if flavor == "sklearn":
         return SklearnPredictor(content, trust)
-    raise TreadleError(f"{flavor!r} is no model flavor.", remedy="Use 'lightgbm' or 'sklearn'.", code="bad_request")
+    if flavor == "onnx":
+        return OnnxPredictor(content)
+    raise TreadleError(f"{flavor!r} is no model flavor.", remedy="Use 'lightgbm', 'sklearn' or 'onnx'.", code="bad_request")
 
 
 def _unreadable(what: str, error: Exception) -> TreadleError:

@@ -111,7 +111,7 @@ class BundleFile(Struct, frozen=True, kw_only=True):
 class Bundle(Struct, frozen=True, kw_only=True):
     """The manifest of a sealed, content-addressed model package; its digest is the bundle's.
 
-    `flavor` names the predictor: `lightgbm` (text model), `sklearn` (skops). `onnx_equal` is the largest absolute difference between the
+    `flavor` names the predictor: `lightgbm` (text model), `sklearn` (skops), `onnx` (the graph itself). `onnx_equal` is the largest absolute difference between the
     ONNX export and the native model on the proof rows, None where there is no export.
     """
 

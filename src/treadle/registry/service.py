@@ -5,6 +5,7 @@ Every change is written with its event and its lineage in one transaction. What 
 """
 
 import datetime as dt
+from collections.abc import Sequence
 
 from treadle.ledger.dispatch import Unchanged
 from treadle.operations.registry import (
@@ -43,6 +44,7 @@ from treadle.registry.moves import (
     subject_parts,
     version_of,
 )
+from treadle.registry.sealing import make_bundle
 from treadle.registry.uses import check_free, followed_by
 from treadle.registry.versions import VersionVerbs
 from treadle.registry.webhooks import WebhookVerbs
@@ -204,6 +206,11 @@ class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs, WebhookVerbs)
         """Digests of the dataset versions that a run has read."""
         with self._database.read() as connection:
             return queries.datasets_of_run(connection, project, run_id)
+
+    def seal_files(self, project: str, model: str, number: int, *, trust: Sequence[str] = ()) -> str:
+        """Seal the files of an unsealed version where they are; returns the bundle's digest, which `SealVersion` takes. See `sealing`."""
+        with self._database.read() as connection:
+            return make_bundle(connection, self._blobs, version_of(connection, project, model, number), trust=trust)
 
     def tick(self, now: dt.datetime) -> int:
         """What time does: questions expire, reviews fall due. Safe to call by several workers at once; how many events it wrote."""

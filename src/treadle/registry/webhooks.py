@@ -50,16 +50,16 @@ class WebhookVerbs:
             TreadleError: `bad_request` for an address that may not be called, or an event that there is not.
         """
         check_id(request.webhook_id, "webhook")
-        check(name=request.name, url=request.url, events=request.events, description=request.description, state=request.state)
+        check(name=request.name, url=request.address, events=request.events, description=request.description, state=request.state)
         now = self._clock.now()
-        row = {name: getattr(request, name) for name in ("project", "webhook_id", "name", "url", "events", "description", "state")}
-        row |= {"secret": request.secret or None, "actor": call.actor.actor_id, "created": now, "updated": now}
+        row = {name: getattr(request, name) for name in ("project", "webhook_id", "name", "events", "description", "state")}
+        row |= {"url": request.address, "secret": request.secret or None, "actor": call.actor.actor_id, "created": now, "updated": now}
         if not queries.insert_webhook(tx, row):
             known = _found(tx, request.project, request.webhook_id)
-            if (known.url, known.events, known.name) == (request.url, request.events, request.name):
+            if (known.url, known.events, known.name) == (request.address, request.events, request.name):
                 return Unchanged(known)
             raise TreadleError(f"There is a webhook {request.webhook_id} already.", remedy="Use a new id.", code="conflict")
-        _tell(tx, call, request.project, request.webhook_id, "created", {"url": request.url, "events": request.events})
+        _tell(tx, call, request.project, request.webhook_id, "created", {"url": request.address, "events": request.events})
         return _found(tx, request.project, request.webhook_id)
 
     @implements(GetWebhook)
@@ -86,7 +86,8 @@ class WebhookVerbs:
         """Change a webhook."""
         known = _found(tx, request.project, request.webhook_id)
         names = ("name", "url", "events", "description", "state")
-        given = {name: value for name in names if (value := getattr(request, name)) is not None}
+        asked = {"name": request.name, "url": request.address, "events": request.events, "description": request.description}
+        given = {name: value for name, value in {**asked, "state": request.state}.items() if value is not None}
         check(**{**{name: getattr(known, name) for name in names}, **given})
         changed = {name: value for name, value in given.items() if value != getattr(known, name)}
         if request.secret is not None:

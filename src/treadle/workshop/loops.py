@@ -109,6 +109,7 @@ class Loop:
 
     def _look(self, now: dt.datetime, turned: Turned) -> None:
         """All of a turn but the runs."""
+        self.workshop.registry.tick(now)
         for project, environment, definitions in self._applied():
             self._environment(project, environment, definitions, now, turned)
         self.seal()
