@@ -23,7 +23,7 @@ from treadle.api.app import build_app
 from treadle.api.files import FILES, FileRoutes
 from treadle.api.guard import MAX_UPLOAD, host_name, is_loopback, own_names
 from treadle.api.mlflow.app import MlflowApi
-from treadle.api.testing import TESTING, Testing
+from treadle.api.testing import TESTING, Reset
 from treadle.records.calls import Actor
 from treadle.records.errors import TreadleError
 
@@ -85,7 +85,7 @@ def serve(
         mlflow=mlflow,
         mounts=[
             (FILES, files),
-            *([(TESTING, Testing(reset))] if workshop.disposable else []),
+            *([(TESTING, Reset(reset))] if workshop.disposable else []),
             *([("", Later(console, workshop))] if console else []),
         ],
     )

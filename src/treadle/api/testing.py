@@ -14,7 +14,7 @@ from treadle.records.errors import TreadleError
 TESTING = "/testing"
 
 
-class Testing:
+class Reset:
     """The route as an ASGI application.
 
     Args:
