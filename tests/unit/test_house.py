@@ -19,7 +19,7 @@ from treadle.records.errors import CODES
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 #: A table of tables, and a migration made from it, are read from top to bottom however long they are.
-LONG = {"src/treadle/store/tables.py"}
+LONG = {"src/treadle/store/tables.py", "src/treadle/store/migrations/versions/0001_first.py"}
 HEAVY = ("polars", "numpy", "pandas", "sqlalchemy", "pyarrow", "sklearn", "lightgbm", "onnxruntime", "starlette", "scipy", "deltalake")
 FACES = {"api", "console", "cli", "gateway"}
 
