@@ -78,6 +78,14 @@ def upsert_rows(
     return count
 
 
+def find_row(connection: Connection, table: Table, columns: Sequence[str], by: Sequence[str], values: Sequence[Any]) -> Any:
+    """The named columns of the one row whose columns `by` equal `values`, as the driver has them (`insert_rows`); None without one.
+
+    For a path that counts: a fifth of what an expression costs that is built for each call.
+    """
+    return connection.exec_driver_sql(_select(connection.dialect.name, table, tuple(columns), tuple(by)), tuple(values)).first()
+
+
 def insert_new(tx: Connection, table: Table, rows: Row | Sequence[Row]) -> int:
     """Insert rows whose primary or unique key is not there yet; returns how many were new (for one row: 0 or 1).
 
@@ -134,6 +142,16 @@ def _inserting(dialect: str, table: Table) -> Any:
 
 
 # ── the statement ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@functools.cache
+def _select(dialect: str, table: Table, columns: tuple[str, ...], by: tuple[str, ...]) -> str:
+    unknown = [name for name in (*columns, *by) if name not in table.c]
+    if unknown or not columns or not by:
+        raise LookupError(f"{', '.join(unknown) or 'nothing'}: no such column in {table.name}")
+    mark = "%s" if dialect == "postgresql" else "?"
+    where = " AND ".join(f'"{name}" = {mark}' for name in by)
+    return f'SELECT {_names(columns)} FROM "{table.name}" WHERE {where}'
 
 
 class _Statement:

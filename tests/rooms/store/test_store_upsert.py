@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, LargeBinary, MetaDat
 
 from treadle.store.db import Database
 from treadle.store.tables import Json, Time
-from treadle.store.upsert import insert_rows, upsert_rows
+from treadle.store.upsert import find_row, insert_rows, upsert_rows
 
 #: A table of this test's own: a key of two columns, and a column of every kind that the schema has.
 points = Table(
@@ -96,6 +96,16 @@ def test_a_column_that_is_none_is_refused(own):
     for more in ({"update": ("nonsense",)}, {"update": ("value",), "newer": ("nonsense",)}):
         with pytest.raises(LookupError, match="nonsense"):
             own.write(lambda tx, more=more: upsert_rows(tx, points, COLUMNS, [("r", "n", "e", 0, 0, 0.0)], **more))
+
+
+def test_a_row_is_found_by_its_columns(own):
+    own.write(lambda tx: insert_rows(tx, points, COLUMNS, [("r", "n", "e", 2**62, -5, None), ("r", "m", "e", 1, 1, 1.0)]))
+    with own.read() as connection:
+        assert tuple(find_row(connection, points, ("step", "time", "value"), ("run", "name"), ("r", "n"))) == (2**62, -5, None)
+        assert find_row(connection, points, ("step",), ("run", "name"), ("r", "x")) is None
+        for columns, by in ((("nonsense",), ("run",)), (("step",), ("nonsense",)), ((), ("run",)), (("step",), ())):
+            with pytest.raises(LookupError):
+                find_row(connection, points, columns, by, ("r",))
 
 
 def one_after_the_other(there, rows, update, newer):
