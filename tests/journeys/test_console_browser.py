@@ -113,8 +113,7 @@ class Place:
         self.process.wait(60)
 
 
-@pytest.fixture
-def chromium() -> Iterator[Any]:
+def browsers() -> Iterator[Any]:
     """A headless browser. Where there is none: a failure in CI, elsewhere a skip that says how to get one."""
     if not shutil.which(CHROMIUM):
         reason = f"There is no Chromium at {CHROMIUM}: {INSTALL}"
@@ -128,6 +127,12 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def chromium() -> Iterator[Any]:
+    """A headless browser."""
+    yield from browsers()
 
 
 @pytest.fixture
@@ -161,6 +166,10 @@ class Watched:
 
     def shot(self, name: str) -> None:
         self.page.screenshot(path=str(SHOTS / f"{name}.png"))
+
+    def whole(self, name: str) -> None:
+        """The page from its first line to its last."""
+        self.page.screenshot(path=str(SHOTS / f"{name}.png"), full_page=True)
 
 
 def test_from_an_empty_home_to_a_version_that_serves(chromium: Any, place: Place) -> None:
@@ -281,14 +290,14 @@ def _themes(browser: Any, url: str) -> None:
             seen.page.wait_for_timeout(200)
             seen.shot(f"overview-{name}-{scheme}")
             assert seen.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-            poor = seen.page.evaluate(_CONTRAST)
+            poor = seen.page.evaluate(CONTRAST)
             assert poor == [], (scheme, name, poor)
             assert seen.complaints == []
             seen.page.close()
 
 
 #: Every visible text with less contrast than WCAG AA asks for (4.5 : 1; 3 : 1 from 24 px, or 18.66 px bold).
-_CONTRAST = """() => {
+CONTRAST = """() => {
   const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return { rgb: m.slice(0, 3), a: m.length > 3 ? m[3] : 1 }; };
   const light = (rgb) => { const [r, g, b] = rgb.map((v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
     return 0.2126 * r + 0.7152 * g + 0.0722 * b; };

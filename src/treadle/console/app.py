@@ -230,7 +230,7 @@ def _told(desk: Desk, error: TreadleError, status: int | None = None) -> Respons
     if desk.request.headers.get("hx-request"):
         return Response(f"{error.what}\n{error.remedy}\n", code, media_type="text/plain")
     try:
-        known = any(p.name == desk.project and desk.environment in p.environments for p in desk.projects)
+        known = any(p.name == desk.project and desk.environment in p.environments for p in desk.projects) or desk.tracked
     except TreadleError:
         known = False
     if not known:

@@ -70,11 +70,16 @@ def page(desk: Desk) -> Response:
         sections=sections,
         only=only,
         toggle=here.to(only=None if only else "1"),
-        keys=listings.keys(runs).metrics,
+        keys=_lines(listings.keys(runs)),
         drawn=[{"id": r.run_id, "name": listings.name_of(r), "live": str(r.state) in listings.LIVE} for r in runs],
         diffs=differences(desk, runs) if len(runs) == 2 else [],
         pair=len(runs) == 2,
     )
+
+
+def _lines(keys: listings.Keys) -> list[str]:
+    """Metrics to draw, the longest line first."""
+    return sorted(keys.metrics, key=lambda k: k != keys.line)
 
 
 def _many(n: int) -> str:

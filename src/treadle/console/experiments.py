@@ -1,6 +1,7 @@
 """Experiments: folders, search, what is newest; and making, renaming, moving, tagging, binning and restoring one."""
 
 import datetime as dt
+import re
 from collections import Counter
 from typing import Any
 
@@ -27,6 +28,7 @@ from treadle.records.ids import new_id
 from treadle.records.tracking import Experiment, View
 
 _COMMAND = 'import mlflow\nmlflow.set_tracking_uri("{url}")\nmlflow.set_experiment("my-experiment")'
+_MARKS = re.compile(r"[*`#]")
 _PAGE = 50
 #: Experiments that the tree of folders is made from, newest first.
 _FOLDERS = 1000
@@ -53,6 +55,7 @@ class Line(Struct, frozen=True, kw_only=True):
     runs: str
     newest: dt.datetime | None
     live: int
+    about: str
 
 
 def page(desk: Desk) -> Response:
@@ -125,6 +128,7 @@ def _line(desk: Desk, experiment: Experiment, view: View) -> Line:
         runs=f"{n:,}{'+' if found.page.next else ''}",
         newest=(first.started or first.created) if first else None,
         live=sum(str(r.state) in listings.LIVE for r in found.items),
+        about=_MARKS.sub("", experiment.description.strip().partition("\n")[0]),
     )
 
 

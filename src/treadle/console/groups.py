@@ -39,13 +39,13 @@ class Group(Struct, frozen=True, kw_only=True):
 
 
 def grouped(runs: Sequence[TrackedRun], listing: Listing, metrics: Sequence[str], here: Address) -> list[Group]:
-    """The groups, largest first."""
+    """The groups in the order of their values, numbers as numbers."""
     kind, _, key = listing.group.partition(".")
     members: dict[str | None, list[TrackedRun]] = {}
     for run in runs:
         members.setdefault((run.params if kind == "params" else run.tags).get(key), []).append(run)
     found = []
-    for value, inside in sorted(members.items(), key=lambda m: (-len(m[1]), m[0] is None, m[0] or ""))[:_LINES]:
+    for value, inside in sorted(members.items(), key=lambda m: _place(m[0]))[:_LINES]:
         values: dict[str, list[float]] = {name: [] for name in metrics}
         for run in inside:
             for point in run.metrics:
@@ -83,6 +83,16 @@ def gather(desk: Any, listing: Listing, experiments: list[str], metrics: Sequenc
         page = found.page.next
         if page is None or len(runs) >= MOST:
             return runs[:MOST], page is not None or len(runs) > MOST
+
+
+def _place(value: str | None) -> tuple[int, float, str]:
+    if value is None:
+        return 2, 0.0, ""
+    try:
+        number = float(value)
+    except ValueError:
+        return 1, 0.0, value
+    return (0, number, value) if math.isfinite(number) else (1, 0.0, value)
 
 
 def _spread(values: list[float]) -> Spread | None:

@@ -135,6 +135,7 @@ class Keys(Struct, frozen=True, kw_only=True):
     metrics: list[str]
     params: list[str]
     tags: list[str]
+    line: str = ""  # the metric that was measured to the highest step: what is drawn first
 
     @property
     def columns(self) -> list[str]:
@@ -145,16 +146,21 @@ class Keys(Struct, frozen=True, kw_only=True):
 def keys(runs: Iterable[TrackedRun]) -> Keys:
     """What the runs of a page were measured by and told."""
     metrics: Counter[str] = Counter()
+    furthest: dict[str, int] = {}
     params: Counter[str] = Counter()
     tags: Counter[str] = Counter()
     for run in runs:
         metrics.update({p.key for p in run.metrics})
+        for p in run.metrics:
+            if not p.key.startswith(MACHINE):
+                furthest[p.key] = max(p.step, furthest.get(p.key, p.step))
         params.update(run.params.keys())
         tags.update(run.tags.keys())
     return Keys(
         metrics=sorted(metrics, key=lambda k: (k.startswith(MACHINE), -metrics[k], k)),
         params=sorted(params, key=lambda k: (-params[k], k)),
         tags=sorted(tags, key=lambda k: (k.startswith(QUIET_TAGS), -tags[k], k)),
+        line=max(sorted(furthest), key=lambda k: (furthest[k], metrics[k]), default=""),
     )
 
 
@@ -186,8 +192,8 @@ def number(value: float | str) -> float:
 def told(value: float | str) -> str:
     """A metric's value as a table shows it.
 
-    >>> told(0.74812), told("NaN"), told("-Infinity"), told(3.0), told(1234567.0), told(1.5e12)
-    ('0.7481', 'NaN', '−∞', '3', '1,234,567', '1.5e+12')
+    >>> told(0.74812), told(0.69), told("NaN"), told("-Infinity"), told(3.0), told(59.2571), told(1234567.0), told(1.5e12), told(2e-7)
+    ('0.7481', '0.6900', 'NaN', '−∞', '3', '59.26', '1,234,567', '1.5e+12', '2e-07')
     """
     value = float(value)
     if math.isnan(value):
@@ -196,9 +202,10 @@ def told(value: float | str) -> str:
         return "∞" if value > 0 else "−∞"
     if value == int(value) and abs(value) < 1e9:
         return f"{int(value):,}"
-    if abs(value) < 1e-4 or abs(value) >= 1e9:
+    size = abs(value)
+    if size < 1e-3 or size >= 1e9:
         return f"{value:.3g}"
-    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
+    return f"{value:.4f}" if size < 10 else f"{value:.2f}" if size < 1000 else f"{value:,.1f}"
 
 
 def took(run: TrackedRun, now: dt.datetime) -> str:

@@ -144,7 +144,7 @@ def _nothing(desk: Desk) -> Response:
         desk.call(GetOverview(project=desk.project, environment=desk.environment, endpoint=endpoint))
     except TreadleError as error:
         known = any(p.name == desk.project and desk.environment in p.environments for p in desk.projects)
-        if not known:
+        if not known and not desk.tracked:
             raise
         return desk.page(
             "empty.html",

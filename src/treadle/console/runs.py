@@ -89,7 +89,7 @@ def _page(desk: Desk, error: TreadleError | None = None) -> Response:
         "listing": wanted,
         "here": here,
         "title": experiment.name if experiment else "Runs",
-        "sentence": _sentence(wanted, found, experiment, groups, bounded),
+        "sentence": "The filter cannot be read." if error else _sentence(wanted, found, experiment, groups, bounded),
         "columns": [_column(c, wanted, here) for c in columns],
         "name_column": _column("name", wanted, here),
         "lines": [_line(r, columns, desk) for r in found.items],

@@ -23,6 +23,14 @@ window.treadleCharts = (() => {
     if (v !== 0 && (size < 1e-3 || size >= 1e7)) return v.toExponential(2);
     return size >= 1000 ? Math.round(v).toLocaleString("en") : String(+v.toPrecision(4));
   };
+  // As the tables of the server say it.
+  const told = (v) => {
+    if (v === null || v === undefined || Number.isNaN(v)) return "—";
+    const size = Math.abs(v);
+    if (Number.isInteger(v) && size < 1e9) return v.toLocaleString("en");
+    if (size < 1e-3 || size >= 1e9) return String(+v.toPrecision(3));
+    return size < 10 ? v.toFixed(4) : size < 1000 ? v.toFixed(2) : v.toLocaleString("en", { maximumFractionDigits: 1 });
+  };
   const seconds = (v) => (Math.abs(v) >= 7200 ? `${+(v / 3600).toFixed(1)} h` : Math.abs(v) >= 120 ? `${+(v / 60).toFixed(1)} min` : `${+v.toFixed(1)} s`);
   function make(tag, attributes = {}, ...children) {
     const node = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
@@ -96,9 +104,13 @@ window.treadleCharts = (() => {
     if (host.plot) { host.plot.destroy(); host.plot = null; }
     host.replaceChildren();
     if (!lines.length) { host.append(make("p", { class: "nothing", text: "No number to draw." })); return; }
-    const alone = lines.length === 1 && lines[0].value.length === 1;
-    if (alone) {
-      host.append(make("p", { class: "single" }, make("b", { text: number(lines[0].value[0]) }), make("span", { text: "one measurement" })));
+    if (lines.every((line) => line.value.length === 1)) {
+      const most = Math.max(...lines.map((line) => Math.abs(line.value[0]))) || 1;
+      host.append(make("div", { class: "bars" }, ...lines.map((line) => {
+        const bar = make("i", { class: `bar-of s${line.i % INKS}` });
+        bar.style.width = `${Math.max((Math.abs(line.value[0]) / most) * 100, 0.5)}%`;
+        return make("div", {}, make("span", { text: (names.get(line.id) || line.id).slice(0, 32) }), make("div", {}, bar), make("b", { text: told(line.value[0]) }));
+      })));
       return;
     }
     const data = uPlot.join(lines.map((line) => {
@@ -108,7 +120,7 @@ window.treadleCharts = (() => {
     const series = [{}];
     for (const line of lines) {
       const stroke = ink(line.i), few = line.value.length < 40;
-      series.push({ label: names.get(line.id) || line.id, stroke, width: 1.6, dash: dash(line.i), spanGaps: true, points: { show: few, size: 4, fill: stroke } });
+      series.push({ label: names.get(line.id) || line.id, stroke, width: line.value.length > 500 ? 1 : 1.6, dash: dash(line.i), spanGaps: true, points: { show: few, size: 4, fill: stroke } });
       if (percent) series.push({ stroke: stroke + "40", width: 1, spanGaps: true, points: { show: false } });
     }
     const muted = colour("--muted"), font = "11.5px " + getComputedStyle(document.body).fontFamily, grid = { stroke: colour("--line"), width: 1 };
@@ -180,8 +192,8 @@ window.treadleCharts = (() => {
     for (let v = Math.ceil(d.low / step) * step; v <= d.high + step * 1e-6; v += step) found.push(+v.toPrecision(12));
     return found;
   }
-  function plane(host, label) {
-    const width = Math.max(host.clientWidth, 320), height = 380;
+  function plane(host, label, least = 320) {
+    const width = Math.max(host.clientWidth, least), height = 380;
     const svg = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plane", role: "img", "aria-label": label });
     host.replaceChildren(svg);
     return { svg, width, height };
@@ -250,7 +262,7 @@ window.treadleCharts = (() => {
   }
   function parallel(host, told, ids, path) {
     const dims = ids.map((id) => dimension(id, told.columns[id])), last = dims[dims.length - 1];
-    const { svg, width, height } = plane(host, `parallel coordinates of ${dims.map((d) => d.name).join(", ")}`);
+    const { svg, width, height } = plane(host, `parallel coordinates of ${dims.map((d) => d.name).join(", ")}`, 96 * dims.length);
     const left = 60, right = width - 90, top = 40, bottom = height - 16;
     const xs = dims.map((_, k) => (dims.length === 1 ? left : left + ((right - left) * k) / (dims.length - 1)));
     let drawn = 0;
@@ -268,5 +280,5 @@ window.treadleCharts = (() => {
     return drawn;
   }
 
-  return { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, number };
+  return { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, told };
 })();

@@ -1,7 +1,7 @@
 // Pages of experiments and runs: which runs are ticked, keys in tables, and what the charts are asked to draw.
 "use strict";
 (() => {
-  const { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, number } = window.treadleCharts;
+  const { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, told: said } = window.treadleCharts;
   const CHART = ["chart", "key", "x", "log", "smooth", "cx", "cy", "cz", "dim", "sel"];
 
   // ── ticked runs: in the address, so that they survive paging, ordering and a colleague ─────────────────────────
@@ -79,6 +79,7 @@
   const onPage = () => ($("#drawn") ? JSON.parse($("#drawn").textContent) : []);
   const dims = () => { const found = JSON.parse($("#names").textContent); return [...found.params.map((k) => `params.${k}`), ...found.metrics.map((k) => `metrics.${k}`)]; };
   const pick = (name, otherwise) => { const wanted = setting(name); return wanted && (dims().includes(wanted) || wanted.includes(".")) ? wanted : otherwise; };
+  const firstLine = () => { const told = JSON.parse($("#names").textContent); return told.line || told.metrics[0]; };
   const options = (some) => some.slice(0, 400).map((d) => [d, d]);
 
   function knobs(kind) {
@@ -87,7 +88,7 @@
     const again = () => { knobs(kind); redraw(); };
     if (kind === "lines") {
       const keys = metrics.map((d) => d.slice(8));
-      host.append(select("metric", "key", keys.map((k) => [k, k]), setting("key", keys[0]), redraw));
+      host.append(select("metric", "key", keys.map((k) => [k, k]), setting("key", firstLine() || keys[0]), redraw));
       lineKnobs(host, redraw);
     } else if (kind === "parallel") {
       const chosen = chosenDims(), box = make("details", { class: "menu", id: "m-dims" }, make("summary", { text: `Axes (${chosen.length})` }));
@@ -129,7 +130,7 @@
     if (!all.length) { note.textContent = "Runs with metrics or parameters can be drawn; none is on this page."; return; }
     try {
       if (kind === "lines") {
-        const key = setting("key") || all.filter((d) => d.startsWith("metrics.")).map((d) => d.slice(8))[0];
+        const key = setting("key") || firstLine();
         const runs = ticked.size ? [...ticked].slice(0, 50) : onPage().slice(0, 10).map((r) => r.id);
         if (!key || !runs.length) { note.textContent = "No run here has a metric."; return; }
         const query = new URLSearchParams([["key", key], ...runs.map((r) => ["run", r])]);
@@ -159,7 +160,7 @@
 
   // ── charts of one run, and of the runs that are compared ───────────────────────────────────────────────────────
   const lines = $("#lines");
-  const waiting = [];
+  const waiting = [], single = new Set();
   let busy = 0;
   function runsOf() {
     if (lines.dataset.run) { names.set(lines.dataset.run, lines.dataset.name); return [lines.dataset.run]; }
@@ -173,14 +174,17 @@
       figure.told = await json(`${lines.dataset.history}?${query}`);
     }
     const told = figure.told;
-    drawLines($(".host", figure), told, names, figure.classList.contains("large") || figure.classList.contains("wide"));
+    const once = lines.dataset.run && told.lines.every((l) => l.value.length < 2);
+    figure.hidden = once;
+    if (once) { single.add(figure.dataset.key); $("#lines-once").textContent = `Measured once, and told in the table: ${[...single].join(", ")}.`; }
+    else drawLines($(".host", figure), told, names, figure.classList.contains("large") || figure.classList.contains("wide"));
     figure.dataset.drawn = "1";
     if (figure.matches(".wide")) legend($("#legend"), runs, names, lines.dataset.runs || "");
     if (lines.dataset.run && told.lines[0]) {
       const row = $$("[data-metric-row]").find((r) => r.dataset.metricRow === figure.dataset.key), one = told.lines[0];
       if (row) for (const [part, value] of [["low", one.min], ["high", one.max]]) {
         const cell = $(`[data-${part}]`, row);
-        cell.textContent = number(value);
+        cell.textContent = said(value);
       }
       const n = told.lines[0].value.length;
       if (thinned(told)) $("#lines-note").textContent = thinned(told);
@@ -224,6 +228,8 @@
   // ── when something came ────────────────────────────────────────────────────────────────────────────────────────
   document.addEventListener("htmx:after:swap", () => {
     showTicks();
+    const block = $("#drawn"), sentence = $("#said");
+    if (block && sentence && block.dataset.said !== undefined && sentence.textContent !== block.dataset.said) sentence.textContent = block.dataset.said;
     if (section && !section.hidden && setting("chart") === "lines" && onPage().some((r) => r.live)) redraw();
     if (lines && lines.dataset.run) for (const f of $$(".small-chart[data-drawn]")) ask(f, true);
   });
