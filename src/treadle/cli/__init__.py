@@ -24,6 +24,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "why-ran": ("runs", "why_ran", "Say why each step of a run ran or was skipped."),
         "cancel": ("runs", "cancel", "Ask a run to stop."),
         "resume": ("runs", "resume", "Continue a failed run from its failed step."),
+        "experiments": ("experiments", "experiments", "List experiments; create, move, delete, restore."),
+        "search": ("experiments", "search", "Find runs by metrics, parameters and tags."),
         "sync": ("sync", "sync", "Send what scripts logged while no server or home was there."),
         "import": ("moving", "import_", "Bring experiments and models from MLflow or an archive."),
         "export": ("moving", "export", "Write experiments and models into an archive."),
