@@ -148,9 +148,10 @@ def not_converging(name: str, points: History) -> Finding | None:
         return None
     values = _losses(name, points)
     tenth = max(2, len(values) // 10)
-    start, end = median(values[:tenth]), median(values[-2 * tenth :])
-    gained, least = start - end, max(noise(values), 0.01 * abs(start))
-    if gained > least or trend(values) <= -SURE:
+    start, end = max(values[:tenth]), median(values[-2 * tenth :])  # what is learned at once is learned too
+    gained, least = start - end, max(4 * noise(values), 0.01 * abs(start))
+    perfect = abs(end) >= 0.98 if direction(name) > 0 else abs(end) <= 1e-3
+    if gained > least or perfect or trend(values) <= -SURE:
         return None
     return Finding(
         rule="not_converging",

@@ -7,6 +7,7 @@ too, travels as one thing.
 """
 
 import datetime as dt
+import functools
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from treadle.records.clock import utc
 from treadle.records.definitions import FeatureView
 from treadle.records.errors import TreadleError
 from treadle.records.models import Fitted, Signature
+from treadle.training.curves import Curves, of_lightgbm, of_logistic
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see packaging.flavors: threads that spin starve each other
 
@@ -32,7 +34,7 @@ SAMPLE_ROWS = 4000
 _REGRESSION = ("regression", "regression_l1", "huber", "fair", "quantile", "mape", "poisson", "gamma", "tweedie")
 
 
-def fit_lightgbm(
+def fit_lightgbm(  # noqa: PLR0913  (each is a thing of its own that a caller may say)
     frame: pl.DataFrame,
     *,
     features: Sequence[str],
@@ -42,6 +44,8 @@ def fit_lightgbm(
     unknown: Mapping[str, str] | None = None,
     views: Sequence[FeatureView] = (),
     time: str | None = None,
+    validation: pl.DataFrame | None = None,
+    curves: Curves | None = None,
 ) -> Fitted:
     """Train boosted trees.
 
@@ -54,6 +58,8 @@ def fit_lightgbm(
         unknown: rule per string column for categories not seen here: `reject`, `null` or `other`.
         views: feature views that serve some of the features online.
         time: the column whose newest value is recorded as the model's event time; the first datetime column where None.
+        validation: held-out rows, looked at and not learned from.
+        curves: is filled with loss (and area under the ROC curve) by iteration, `train/loss`, `valid/loss`; the model is the same.
 
     Raises:
         TreadleError: `bad_data` for no rows, a missing label, a label of one class; `bad_request` for a parameter that is not LightGBM's.
@@ -73,7 +79,15 @@ def fit_lightgbm(
         params={"verbosity": -1},
     )
     try:
-        booster = lightgbm.train(settings, data, num_boost_round=trees)
+        train = functools.partial(lightgbm.train, settings, data, num_boost_round=trees)
+        if curves is None:
+            booster = train()
+        else:
+            sets = {"train": data}
+            if validation is not None:
+                held, outcomes = encode_frame(signature, validation), truth_of(validation, label)
+                sets["valid"] = lightgbm.Dataset(held, outcomes, reference=data, params={"verbosity": -1})
+            booster = of_lightgbm(train, lightgbm, sets, binary=settings["objective"] == "binary", curves=curves)
     except lightgbm.basic.LightGBMError as error:
         raise TreadleError(f"LightGBM refuses: {error}.", remedy="Look up the parameter in LightGBM's documentation.") from error
     return Fitted(
@@ -90,7 +104,7 @@ def fit_lightgbm(
     )
 
 
-def fit_logistic(
+def fit_logistic(  # noqa: PLR0913  (each is a thing of its own that a caller may say)
     frame: pl.DataFrame,
     *,
     features: Sequence[str],
@@ -100,6 +114,8 @@ def fit_logistic(
     unknown: Mapping[str, str] | None = None,
     views: Sequence[FeatureView] = (),
     time: str | None = None,
+    validation: pl.DataFrame | None = None,
+    curves: Curves | None = None,
 ) -> Fitted:
     """Train the baseline: logistic regression. Arguments and errors as for `fit_lightgbm`; `regularisation` is scikit-learn's C.
 
@@ -131,6 +147,11 @@ def fit_logistic(
         ]
     )
     model.fit(matrix, truth)
+    if curves is not None:
+        looked_at = {"train": (matrix, truth)}
+        if validation is not None:
+            looked_at["valid"] = (encode_frame(signature, validation), truth_of(validation, label))
+        of_logistic(model, looked_at, curves)
     return Fitted(
         flavor="sklearn",
         content=skops.io.dumps(model),

@@ -12,10 +12,12 @@ import polars as pl
 
 from treadle.pipelines import step
 from treadle.pipelines.context import peek
+from treadle.pipelines.measures import record_points
 from treadle.records.definitions import FeatureView, Project
 from treadle.records.errors import TreadleError
 from treadle.records.models import Fitted
 from treadle.training import fit
+from treadle.training.curves import Curves
 
 
 def fit_lightgbm(
@@ -27,6 +29,8 @@ def fit_lightgbm(
     seed: int = 7,
     unknown: Mapping[str, str] | None = None,
     time: str | None = None,
+    validation: Any = None,
+    curves: bool = False,
 ) -> Fitted:
     """Train boosted trees as a step; see `training.fit.fit_lightgbm`.
 
@@ -38,9 +42,17 @@ def fit_lightgbm(
         seed: of all that is drawn.
         unknown: rule per string column; default: what the datasets' schemas say, else `null`.
         time: the rows' time column.
+        validation: held-out rows, or their handle: the run gets `valid/loss` and `valid/auc` by iteration beside the training's. The
+            model learns nothing from them and is the same.
+        curves: the same of the training rows alone.
     """
     names, views = columns_of(features)
-    return _fit_lightgbm(rows, names, label, dict(params or {}), seed, _rules(names, unknown), views, time)
+    given = (rows, names, label, dict(params or {}), seed, _rules(names, unknown), views, time)
+    if validation is None and not curves:
+        return _fit_lightgbm(*given)
+    fitted, points = _fit_lightgbm_watched(*given, validation)
+    record_points(points)
+    return fitted
 
 
 def fit_logistic(
@@ -52,10 +64,17 @@ def fit_logistic(
     seed: int = 7,
     unknown: Mapping[str, str] | None = None,
     time: str | None = None,
+    validation: Any = None,
+    curves: bool = False,
 ) -> Fitted:
     """Train the linear baseline as a step; see `training.fit.fit_logistic`, and `fit_lightgbm` here for the arguments."""
     names, views = columns_of(features)
-    return _fit_logistic(rows, names, label, regularisation, seed, _rules(names, unknown), views, time)
+    given = (rows, names, label, regularisation, seed, _rules(names, unknown), views, time)
+    if validation is None and not curves:
+        return _fit_logistic(*given)
+    fitted, points = _fit_logistic_watched(*given, validation)
+    record_points(points)
+    return fitted
 
 
 @step(name="fit_lightgbm")
@@ -86,6 +105,40 @@ def _fit_logistic(
     return fit.fit_logistic(
         rows, features=features, label=label, regularisation=regularisation, seed=seed, unknown=unknown, views=views, time=time
     )
+
+
+@step(name="fit_lightgbm")
+def _fit_lightgbm_watched(
+    rows: pl.DataFrame,
+    features: list[str],
+    label: str,
+    params: dict[str, Any],
+    seed: int,
+    unknown: dict[str, str],
+    views: tuple[FeatureView, ...],
+    time: str | None,
+    validation: pl.DataFrame | None,
+) -> tuple[Fitted, Curves]:
+    seen: Curves = {}
+    given: dict[str, Any] = {"params": params, "seed": seed, "unknown": unknown, "views": views, "time": time}
+    return fit.fit_lightgbm(rows, features=features, label=label, validation=validation, curves=seen, **given), seen
+
+
+@step(name="fit_logistic")
+def _fit_logistic_watched(
+    rows: pl.DataFrame,
+    features: list[str],
+    label: str,
+    regularisation: float,
+    seed: int,
+    unknown: dict[str, str],
+    views: tuple[FeatureView, ...],
+    time: str | None,
+    validation: pl.DataFrame | None,
+) -> tuple[Fitted, Curves]:
+    seen: Curves = {}
+    given: dict[str, Any] = {"regularisation": regularisation, "seed": seed, "unknown": unknown, "views": views, "time": time}
+    return fit.fit_logistic(rows, features=features, label=label, validation=validation, curves=seen, **given), seen
 
 
 def columns_of(features: Sequence[Any]) -> tuple[list[str], tuple[FeatureView, ...]]:
