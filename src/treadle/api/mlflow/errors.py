@@ -78,7 +78,7 @@ def translate(error: TreadleError) -> ProtocolError:
         return ProtocolError("INVALID_PARAMETER_VALUE", BINNED.format(**told))
     if told.get("limit"):
         return ProtocolError("INVALID_PARAMETER_VALUE", f"{error.what} {error.remedy}", 413)
-    literal = error.what.startswith("Invalid ")  # the protocol's own text, which some clients compare
+    literal = error.what.startswith("Invalid ") or told.get("field") in ("filter", "page")  # the protocol's own text, word for word
     return ProtocolError(CODES[error.code], error.what if literal else f"{error.what} {error.remedy}", _FINER.get(error.code))
 
 

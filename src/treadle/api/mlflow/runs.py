@@ -17,6 +17,7 @@ from treadle.api.mlflow.table import (
     Tag,
     check_millis,
     check_name,
+    check_page_size,
     invalid,
     nothing,
     required,
@@ -330,8 +331,9 @@ def log_model(context: Context, request: LogModel) -> Any:
 
 def search(context: Context, request: Search) -> Any:
     """`runs/search`."""
-    if not 1 <= request.max_results <= MOST:
+    if request.max_results > MOST:
         raise wrong_type("max_results", str(request.max_results), "int")
+    check_page_size("max_results", request.max_results, MOST)
     view = words.view(request.run_view_type, "run_view_type")
     if not request.experiment_ids:
         return EMPTY
