@@ -95,21 +95,29 @@ def draw(graph: Lineage, node: str, uses: Sequence[Use], link: Callable[[str, An
 
 
 def _depths(node: str, parents: dict[str, list[str]]) -> dict[str, int]:
-    """How far each thing stands from the version: the longest way, in a graph that may be made up and so have rings."""
-    depth = {node: 0}
-    frontier = [node]
-    for step in range(1, 9):
-        found: dict[str, None] = {}
-        for child in frontier:
-            for parent in parents.get(child, ()):
-                if parent != node and (parent in depth or len(depth) < _MOST):
-                    depth[parent] = step
-                    found[parent] = None
-        frontier = list(found)
-        if not frontier:
-            break
-    used = sorted(set(depth.values()))
-    return {d: used.index(k) for d, k in depth.items()}
+    """How far each thing stands from the version: the longest way. An edge that would close a ring is not counted: graphs are recorded by
+    anybody."""
+    order: list[str] = []
+    open_, done = {node}, set[str]()
+    stack = [(node, iter(parents.get(node, ())))]
+    while stack:
+        here, rest = stack[-1]
+        following = next((p for p in rest if p not in open_ and p not in done), None)
+        if following is None or len(open_) + len(done) >= _MOST:
+            stack.pop()
+            open_.discard(here)
+            done.add(here)
+            order.append(here)
+        else:
+            open_.add(following)
+            stack.append((following, iter(parents.get(following, ()))))
+    place = {digest: i for i, digest in enumerate(order)}
+    depth = dict.fromkeys(reversed(order), 0)
+    for child in depth:
+        for parent in parents.get(child, ()):
+            if parent in place and place[parent] < place[child]:
+                depth[parent] = max(depth[parent], depth[child] + 1)
+    return depth
 
 
 def _curve(start: tuple[int, int], end: tuple[int, int]) -> str:

@@ -73,7 +73,7 @@ def _page(desk: Desk, error: TreadleError | None = None, kept: Fields | None = N
         notice=notice(here, desk.base),
         waiting=[a for a in asked if a.state == "waiting"],
         comments=desk.call(ListComments(project=desk.project, subject=subject)),
-        environments=environments or [desk.environment],
+        places=environments or [desk.environment],
         tables=_tables(found, before, asked, uses),
         drawing=_drawing(desk, found, uses),
         card=desk.call(GetCard(project=desk.project, model=model, number=found.number)),
@@ -122,7 +122,7 @@ def _tables(found: ModelVersion, before: ModelVersion | None, asked: list[Approv
         Table(
             id="metrics",
             title="On held-out rows" if found.sealed else "Metrics of its run",
-            note=f"beside version {before.number}, each on its own test rows" if before else "",
+            note=f"beside version {before.number}{', each on its own test rows' if found.sealed else ''}" if before else "",
             head=("metric", f"#version {found.number}", f"#version {before.number}" if before else "#before"),
             rows=metrics,
             empty="No metric was recorded for it.",

@@ -7,7 +7,7 @@ import math
 import random
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -518,8 +518,8 @@ class Browser:
             "http_version": "1.1",
             "method": method,
             "scheme": "http",
-            "path": parts.path,
-            "raw_path": quote(parts.path).encode(),
+            "path": unquote(parts.path),
+            "raw_path": quote(parts.path, safe="/%").encode(),
             "query_string": quote(parts.query, safe="=&%+*").encode(),
             "root_path": "",
             "headers": [(b"host", b"127.0.0.1"), *((k.encode(), v.encode()) for k, v in headers.items())],
@@ -530,7 +530,7 @@ class Browser:
         sent: list[Any] = []
 
         async def receive() -> Any:
-            return messages.pop(0) if messages else {"type": "http.disconnect"}
+            return messages.pop(0) if messages else await asyncio.Event().wait()  # the browser stays
 
         async def send(message: Any) -> None:
             sent.append(message)
