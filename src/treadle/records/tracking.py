@@ -54,7 +54,7 @@ class Experiment(Struct, frozen=True, kw_only=True):
     deleted: dt.datetime | None = None
 
 
-class Point(Struct, frozen=True, kw_only=True):
+class Point(Struct, frozen=True, kw_only=True, gc=False):
     """One measurement.
 
     `value` is a number, or where JSON has none for it `NaN`, `Infinity` or `-Infinity`; `time` is in microseconds since 1970 UTC, None

@@ -104,7 +104,7 @@ class SearchVerbs:
             whole = thinned(_points(connection, request.project, run_id, request.key), request.most)
             begin = bisect.bisect_right(whole, last) if number == at and last is not None else 0
             part = whole[begin : begin + left]
-            points[run_id] = [Point(key=request.key, value=math.nan if p[3] else p[2], step=p[1], time=p[0]) for p in part]
+            points[run_id] = [Point(key=request.key, value=_word(p[2], p[3]), step=p[1], time=p[0]) for p in part]
             left -= len(part)
             rest = begin + len(part) < len(whole)
             if rest or (left == 0 and number + 1 < len(run_ids)):

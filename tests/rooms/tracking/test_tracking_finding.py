@@ -240,7 +240,7 @@ def test_histories_come_by_time_step_and_value_and_in_pages(call):
         call(ops.LogBatch(project=P, run_id=run_id, metrics=[Point(key="m", value=v, step=s, time=t) for t, s, v in points]))
     whole = history(call, run_ids=["a", "none", "b"])
     assert [(p.time, p.step) for p in whole.points["a"]] == [(1, 2), (1, 9), (1, 9), (3, 0), (5, 1)]
-    assert [str(p.value) for p in whole.points["a"]] == ["nan", "0.5", "1.0", "inf", "2.0"]
+    assert [str(p.value) for p in whole.points["a"]] == ["NaN", "0.5", "1.0", "Infinity", "2.0"]
     assert whole.points["none"] == []
     for limit in (1, 2, 4, 5, 10):
         got, page = {}, None

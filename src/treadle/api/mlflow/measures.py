@@ -262,10 +262,12 @@ def changed_one(error: TreadleError) -> ProtocolError | None:
 
 def told(measured: Point) -> dict[str, Any]:
     """A measurement as clients read it."""
+    value, time = measured.value, measured.time
+    plain = type(value) is float and value - value == 0.0
     return {
         "key": measured.key,
-        "value": words.value(measured.value),
-        "timestamp": words.millis(measured.time),
+        "value": value if plain else words.value(value),
+        "timestamp": 0 if time is None else time // 1000,
         "step": measured.step,
     }
 
@@ -295,13 +297,24 @@ def history(context: Context, request: History) -> Any:
     run_id = run_of(request)
     required(request, "metric_key")
     if request.max_results is not None and request.max_results <= 0:
-        raise invalid(f"Invalid value {request.max_results} for parameter 'max_results' supplied. It must be a positive integer.")
-    limit = None if request.max_results is None else min(request.max_results, PAGE)
-    found, page = _points(context, request.metric_key, [run_id], limit=limit, page=request.page_token or None)
+        raise invalid(f"Invalid value {request.max_results} for parameter 'max_results' supplied. It must be a positive integer")
+    if request.max_results is None and not request.page_token:
+        return _whole(context, request.metric_key, run_id)
+    found, page = _points(
+        context, request.metric_key, [run_id], limit=min(request.max_results or PAGE, PAGE), page=request.page_token or None
+    )
     answer: dict[str, Any] = {"metrics": [told(p) for p in found[run_id]]} if found[run_id] else {}
     if page:
         answer["next_page_token"] = page
     return answer
+
+
+def _whole(context: Context, key: str, run_id: str) -> Any:
+    """All of a history, which may be long: from columns, and not by a record a point."""
+    found = context.call(ops.MetricColumns(project=context.project, run_id=run_id, key=key))
+    points = zip(found.times, found.steps, found.values, strict=True)
+    told = [{"key": key, "value": value, "timestamp": time // 1000, "step": step} for time, step, value in points]
+    return {"metrics": told} if told else {}
 
 
 def bulk(context: Context, request: Bulk) -> Any:

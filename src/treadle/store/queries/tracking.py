@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -93,24 +94,41 @@ def tracked_runs(
     for some, marks in chunks(run_ids):
         where = f"WHERE project = ? AND run_id IN ({marks})"
         of = (project, *some)
-        metrics, params, tags = ({run_id: [] for run_id in some} for _ in range(3))
+        metrics: dict[str, list[Point]] = {run_id: [] for run_id in some}
         for run_id, name, value, step, time in fetch(
-            connection, f"SELECT run_id, name, value, step, time FROM latest_metrics {where} ORDER BY run_id, name", *of
+            connection, f"SELECT run_id, name, value, step, time FROM latest_metrics {where}", *of
         ):
             if wanted is None or wanted("metrics", name):
-                metrics[run_id].append(Point(key=name, value=worded(value), step=step, time=time))
-        for table, into in (("params", params), ("tags", tags)):
-            for run_id, name, value in fetch(connection, f"SELECT run_id, name, value FROM {table} {where} ORDER BY run_id, name", *of):
-                if wanted is None or wanted(table, name):
-                    into[run_id].append((name, value))
+                told = worded(value) if value is None or value - value != 0.0 else value
+                metrics[run_id].append(Point(key=name, value=told, step=step, time=time))
+        params, tags = (_texts(connection, table, where, of, wanted) for table in ("params", "tags"))
         inputs = inputs_of(connection, project, some) if wanted is None or wanted("inputs", "") else {}
         models = models_of(connection, project, some) if wanted is None or wanted("models", "") else {}
         for row in fetch(connection, f"SELECT {_RUN} FROM runs {where}", *of):
             run_id = row[0]
-            found[run_id] = _tracked(
-                project, row, metrics[run_id], dict(params[run_id]), dict(tags[run_id]), inputs.get(run_id, []), models.get(run_id, [])
-            )
+            metrics[run_id].sort(key=_key)  # SQLite reads them in this order, and sorting what is sorted is quicker than asking it to
+            own = (params.get(run_id, {}), tags.get(run_id, {}))
+            found[run_id] = _tracked(project, row, metrics[run_id], *own, inputs.get(run_id, []), models.get(run_id, []))
     return [found[run_id] for run_id in run_ids if run_id in found]
+
+
+_key = operator.attrgetter("key")
+_texts_of_run = msgspec.json.Decoder(dict[str, str])
+
+
+def _texts(
+    connection: Connection, table: str, where: str, of: Sequence[str], wanted: Callable[[str, str], bool] | None
+) -> dict[str, dict[str, str]]:
+    """Parameters or tags by run and name. The database gathers those of a run: a row each costs several times as much."""
+    gathered = "json_object_agg(name, value)::text" if connection.dialect.name == "postgresql" else "json_group_object(name, value)"
+    found: dict[str, dict[str, str]] = {}
+    for run_id, texts in fetch(connection, f"SELECT run_id, {gathered} FROM {table} {where} GROUP BY run_id", *of):
+        named = _texts_of_run.decode(texts)
+        if wanted is not None:
+            named = {name: value for name, value in named.items() if wanted(table, name)}
+        names = list(named)
+        found[run_id] = named if names == sorted(names) else dict(sorted(named.items()))
+    return found
 
 
 def _tracked(

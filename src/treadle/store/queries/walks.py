@@ -107,7 +107,8 @@ def _level(
     while True:
         rows = scan.rows(fixed, columns, down=down, start=start)
         size = scan.size
-        scan.grow()
+        if len(rows) == size:
+            scan.grow()
         if not deeper:
             yield from (tuple(row) for row in rows)
         elif rows:

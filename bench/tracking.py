@@ -1,0 +1,442 @@
+"""The tracking server under MLflow's routes: what writes, searches and histories cost, and whether anything acknowledged is ever lost.
+
+CPU of all processes of the server per call (utime + stime in /proc; on PostgreSQL that of its backends beside it), with one client that
+waits for each answer, and the wall time of the median call. With --peer a stock `mlflow server` of build/clients/mlflow-new answers the
+same calls in the same minutes.
+
+    python -m bench.tracking [--runs 1000 10000 100000] [--store postgresql://…] [--peer] [--only search]
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.tracking_stores import START, fill, fill_mlflow
+from treadle.records.layout import Layout
+from treadle.workshop.supervisor import living
+
+TICK = os.sysconf("SC_CLK_TCK")
+PEER = Path(__file__).parent.parent / "build" / "clients" / "mlflow-new" / "bin"
+PEER_MOST = 10_000  # more takes it minutes a call
+SECONDS = 1.0  # of CPU, so that ticks of 10 ms tell something
+WRITERS = 64
+
+
+# ── servers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Server:
+    """A server under test, and a connection to it."""
+
+    def __init__(self, name: str, port: int, process: subprocess.Popen[Any], pids: Callable[[], list[int]], database: str = ""):
+        self.name = name
+        self.port = port
+        self.process = process
+        self.database = database  # of PostgreSQL
+        self.pids = pids
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer of one call; an error raises."""
+        return ask(self._connection, method, path, body)
+
+    def cpu_ms(self) -> float:
+        """CPU that all its processes have used."""
+        return sum(map(cpu_ms, self.pids()))
+
+    def backend_ms(self) -> float:
+        """CPU of PostgreSQL's backends for its database."""
+        return sum(map(cpu_ms, backends(self.database))) if self.database else 0.0
+
+    def pss_mb(self) -> float:
+        return sum(map(pss_mb, self.pids()))
+
+
+def ask(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> Any:
+    given = None if body is None else json.dumps(body).encode()
+    connection.request(method, f"/api/2.0/mlflow/{path}", given, {"Content-Type": "application/json"} if given else {})
+    response = connection.getresponse()
+    content = response.read()
+    if response.status != 200:
+        raise RuntimeError(f"{method} {path}: {response.status} {content[:500]!r}")
+    return json.loads(content)
+
+
+def cpu_ms(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) * 1000 / TICK
+    return 0.0
+
+
+def pss_mb(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
+    return 0.0
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def backends(database: str) -> list[int]:
+    """PostgreSQL's processes that serve a database."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if f" {database} " in (folder / "cmdline").read_text().replace("\0", " ") + " ":
+                    if "postgres:" in (folder / "cmdline").read_text():
+                        found.append(int(folder.name))
+    return found
+
+
+@contextlib.contextmanager
+def treadle(home: Path, store: str = "") -> Iterator[Server]:
+    """`treadle up` on a home."""
+    layout = Layout(home)
+    command = [sys.executable, "-m", "treadle", "up", "--home", str(home), "--port", "0", *(["--store", store] if store else [])]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(home.parent / "up.log").open("ab"))
+    try:
+        port = _answering(lambda: next((n.port for n in living(layout) if n.name == "server"), 0), "experiments/get?experiment_id=0")
+        yield Server("treadle", port, process, lambda: [n.pid for n in living(layout) if n.name == "server"], _name_of(store))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+@contextlib.contextmanager
+def peer(folder: Path) -> Iterator[Server]:
+    """A stock `mlflow server` on SQLite."""
+    port = 20_000 + os.getpid() % 10_000
+    where = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
+    command = [str(PEER / "mlflow"), "server", *where, "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "PATH": f"{PEER}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=(folder / "log").open("ab"), stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        _answering(lambda: port, "experiments/get?experiment_id=0")
+        yield Server("mlflow", port, process, lambda: descendants(process.pid))
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def _answering(port: Callable[[], int], path: str) -> int:
+    for _ in range(6000):
+        here = port()
+        if here:
+            with contextlib.suppress(OSError, RuntimeError, http.client.HTTPException):
+                ask(http.client.HTTPConnection("127.0.0.1", here, timeout=10), "GET", path)
+                return here
+        time.sleep(0.02)
+    raise RuntimeError("the server does not answer")
+
+
+def _name_of(store: str) -> str:
+    return store.rpartition("/")[2].partition("?")[0] if store else ""
+
+
+# ── measuring ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def measure(server: Server, call: Callable[[], Any], *, least: int = 5, most: int = 400) -> tuple[float, float, float]:
+    """(CPU, CPU of PostgreSQL, median wall) in milliseconds a call."""
+    call()
+    began, backend, walls = server.cpu_ms(), server.backend_ms(), []
+    while len(walls) < least or (len(walls) < most and server.cpu_ms() - began + server.backend_ms() - backend < SECONDS * 1000):
+        start = time.perf_counter()
+        call()
+        walls.append((time.perf_counter() - start) * 1000)
+        if sum(walls) > 60_000 and len(walls) >= 2:
+            break
+    count = len(walls)
+    return (server.cpu_ms() - began) / count, (server.backend_ms() - backend) / count, statistics.median(walls)
+
+
+def show(what: str, server: Server, measured: tuple[float, float, float], beside: tuple[float, float, float] | None = None) -> None:
+    cpu, backend, wall = measured
+    told = f"{cpu:9.2f} ms CPU {wall:9.2f} ms wall"
+    if server.database:
+        told += f" {backend:9.2f} ms CPU of PostgreSQL"
+    if beside is not None:
+        told += f"   MLflow {beside[0]:9.1f} ms CPU {beside[2]:9.1f} ms wall: {beside[0] / max(cpu, 0.01):6.0f} times"
+    print(f"{what:58}{told}", flush=True)
+
+
+# ── writes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def writes(server: Server) -> dict[str, tuple[float, float, float]]:
+    experiment = server.call("POST", "experiments/create", {"name": f"writes {secrets.token_hex(4)}"})["experiment_id"]
+
+    def create() -> str:
+        asked = {"experiment_id": experiment, "start_time": START, "run_name": "bench", "tags": [{"key": "mlflow.user", "value": "ann"}]}
+        return server.call("POST", "runs/create", asked)["run"]["info"]["run_id"]
+
+    run = create()
+    steps = iter(range(10**9))
+
+    def one() -> None:
+        server.call("POST", "runs/log-metric", {"run_id": run, "key": "auc", "value": 0.5, "timestamp": START, "step": next(steps)})
+
+    def many(names: bool) -> None:
+        of = create()
+        points = [{"key": f"m{i}" if names else "m", "value": i / 7, "timestamp": START, "step": 0 if names else i} for i in range(1000)]
+        server.call("POST", "runs/log-batch", {"run_id": of, "metrics": points})
+
+    found = {
+        "log one metric": measure(server, one),
+        "create a run": measure(server, create),
+    }
+    for title, names in (("create a run, log 1,000 metrics of 1,000 names", True), ("create a run, log 1,000 steps of one metric", False)):
+        found[title] = measure(server, lambda names=names: many(names), most=50)
+    return found
+
+
+# ── searches ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+SEARCHES: dict[str, dict[str, Any]] = {
+    "newest 100": {},
+    "by a metric": {"order_by": ["metrics.m0 DESC"]},
+    "by a metric, upwards": {"order_by": ["metrics.m0 ASC"]},
+    "by start time, upwards": {"order_by": ["attributes.start_time ASC"]},
+    "by end time": {"order_by": ["attributes.end_time DESC"]},
+    "by name": {"order_by": ["attributes.run_name ASC"]},
+    "by status": {"order_by": ["attributes.status ASC"]},
+    "metric > 0.5 and rare param, by metric": {"filter": "metrics.m0 > 0.5 and params.rare = 'a'", "order_by": ["metrics.m0 DESC"]},
+    "metric > 0.5 and common param, by metric": {"filter": "metrics.m0 > 0.5 and params.common = 'a'", "order_by": ["metrics.m0 DESC"]},
+    "metric > 0.999, by metric": {"filter": "metrics.m0 > 0.999", "order_by": ["metrics.m0 DESC"]},
+    "tag of a fifth of all": {"filter": "tags.team = 'red'"},
+    "tag of one": {"filter": "tags.ticket = 'T-77'"},
+    "may scan: LIKE '%x%'": {"filter": "tags.note LIKE '%99999%'"},
+    "may scan: !=": {"filter": "params.common != 'a' and tags.team != 'red'"},
+    "may scan: by two keys": {"order_by": ["params.common", "metrics.m0 DESC"]},
+}
+
+
+def searches(server: Server, experiment: str) -> dict[str, tuple[float, float, float]]:
+    found = {}
+    for name, asked in SEARCHES.items():
+        body = {"experiment_ids": [experiment], "max_results": 100, **asked}
+        found[name] = measure(server, lambda body=body: server.call("POST", "runs/search", body), least=3, most=60)
+        token = server.call("POST", "runs/search", body).get("next_page_token")
+        if token:
+            following = {**body, "page_token": token}
+            found[f"{name}: next page"] = measure(server, lambda body=following: server.call("POST", "runs/search", body), least=3, most=60)
+    return found
+
+
+def history(server: Server, experiment: str, points: int = 100_000) -> tuple[float, float, float]:
+    run = server.call("POST", "runs/create", {"experiment_id": experiment, "start_time": START})["run"]["info"]["run_id"]
+    for start in range(0, points, 1000):
+        some = [{"key": "loss", "value": 1 / (i + 1), "timestamp": START + i, "step": i} for i in range(start, start + 1000)]
+        server.call("POST", "runs/log-batch", {"run_id": run, "metrics": some})
+    path = f"metrics/get-history?run_id={run}&metric_key=loss"
+    assert len(server.call("GET", path)["metrics"]) == points
+    return measure(server, lambda: server.call("GET", path), least=5, most=10)
+
+
+# ── writers, and the death of the server ─────────────────────────────────────────────────────────────────────────────
+
+
+def storm(server: Server, experiment: str, seconds: float, *, end: Callable[[], None] | None = None) -> list[tuple[str, int]]:
+    """64 writers, each logging to a run of its own; (run, step) of every write that was acknowledged. With `end` the server dies."""
+    runs = [
+        server.call("POST", "runs/create", {"experiment_id": experiment, "start_time": START})["run"]["info"]["run_id"]
+        for _ in range(WRITERS)
+    ]
+    acknowledged: list[tuple[str, int]] = []
+    errors: list[str] = []
+    stop = threading.Event()
+
+    def writer(run: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        step = 0
+        while not stop.is_set():
+            try:
+                ask(connection, "POST", "runs/log-metric", {"run_id": run, "key": "m", "value": step, "timestamp": START, "step": step})
+            except Exception as error:  # noqa: BLE001
+                if end is None or not stop.is_set():
+                    errors.append(str(error))
+                return
+            acknowledged.append((run, step))
+            step += 1
+
+    threads = [threading.Thread(target=writer, args=(run,), daemon=True) for run in runs]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)
+    stop.set()
+    if end is not None:
+        end()
+    for thread in threads:
+        thread.join(60)
+    took = time.perf_counter() - began
+    rate = f"{len(acknowledged) / took:.0f}/s"
+    print(
+        f"{f'{WRITERS} writers' + (', killed' if end else ''):58}{len(acknowledged):9} writes {rate}, {len(errors)} errors {errors[:1]}",
+        flush=True,
+    )
+    return acknowledged
+
+
+def survives(home: Path, store: str) -> None:
+    """Kill the server while 64 write; after its restart everything acknowledged must be there."""
+    with treadle(home, store) as server:
+        experiment = server.call("POST", "experiments/create", {"name": f"storm {secrets.token_hex(4)}"})["experiment_id"]
+        storm(server, experiment, 5)
+        pids = server.pids()
+        server.process.send_signal(signal.SIGSTOP)  # the supervisor would start it again at once
+
+        def kill() -> None:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+
+        written = storm(server, experiment, 5, end=kill)
+        server.process.send_signal(signal.SIGCONT)
+    with treadle(home, store) as server:
+        steps: dict[str, set[int]] = {}
+        for run, step in written:
+            steps.setdefault(run, set()).add(step)
+        lost = 0
+        for run, wanted in steps.items():
+            answer = server.call("GET", f"metrics/get-history?run_id={run}&metric_key=m")
+            lost += len(wanted - {point["step"] for point in answer.get("metrics", [])})
+        print(f"{'after kill -9 and restart':58}{len(written):9} acknowledged, {lost} lost", flush=True)
+
+
+# ── the whole ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--store", default="", help="postgresql://user@host: a database of its own is made there")
+    parser.add_argument("--peer", action="store_true", help=f"a stock mlflow server beside it, up to {PEER_MOST:,} runs")
+    parser.add_argument("--only", choices=["start", "writes", "search", "history", "writers"], nargs="+")
+    asked = parser.parse_args()
+    parts = asked.only or ["start", "writes", "search", "history", "writers"]
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as folder, database(asked.store) as store:
+        if "start" in parts:
+            starts(Path(folder), store(), peered=asked.peer)
+        if {"writes", "history", "writers"} & set(parts):
+            writing(Path(folder), store(), parts, peered=asked.peer)
+        if "search" in parts:
+            for count in asked.runs:
+                finding(Path(folder), store(), count, peered=asked.peer and count <= PEER_MOST)
+
+
+@contextlib.contextmanager
+def database(url: str) -> Iterator[Callable[[], str]]:
+    """Gives the URL of a new database for each call; an empty one for SQLite in the home."""
+    made: list[str] = []
+    if not url:
+        yield lambda: ""
+        return
+    import psycopg
+
+    def make() -> str:
+        name = f"treadle_bench_{secrets.token_hex(4)}"
+        with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        made.append(name)
+        return f"{url}/{name}"
+
+    try:
+        yield make
+    finally:
+        with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
+            for name in made:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def starts(folder: Path, store: str, *, peered: bool) -> None:
+    home = new(folder, "start")
+    for again in ("first start", "start again"):
+        began = time.perf_counter()
+        with treadle(home, store) as server:
+            print(f"{again + ', to the first answer':58}{time.perf_counter() - began:9.2f} s", flush=True)
+            if again == "start again":
+                time.sleep(10)
+                weights = {n.name: pss_mb(n.pid) for n in living(Layout(home))} | {"supervisor": pss_mb(server.process.pid)}
+                told = ", ".join(f"{name} {mb:.0f}" for name, mb in weights.items())
+                print(f"{'idle memory of all processes (PSS)':58}{sum(weights.values()):9.0f} MB   ({told})", flush=True)
+    if peered:
+        began = time.perf_counter()
+        with peer(new(folder, "peer-start", make=True)) as server:
+            print(f"{'MLflow: first start, to the first answer':58}{time.perf_counter() - began:9.2f} s", flush=True)
+            time.sleep(10)
+            many = len(descendants(server.process.pid))
+            print(f"{'MLflow: idle memory of all processes (PSS)':58}{server.pss_mb():9.0f} MB   ({many} processes)", flush=True)
+
+
+def writing(folder: Path, store: str, parts: list[str], *, peered: bool) -> None:
+    home = new(folder, "writes")
+    beside: dict[str, Any] = {}
+    if peered and {"writes", "history"} & set(parts):
+        with peer(new(folder, "peer-writes", make=True)) as server:
+            beside = writes(server) if "writes" in parts else {}
+            if "history" in parts:
+                beside["history"] = history(server, "0")
+    with treadle(home, store) as server:
+        for name, measured in (writes(server) if "writes" in parts else {}).items():
+            show(name, server, measured, beside.get(name))
+        if "history" in parts:
+            show("history of 100,000 points", server, history(server, "0"), beside.get("history"))
+    if "writers" in parts:
+        survives(home, store)
+
+
+def finding(folder: Path, store: str, count: int, *, peered: bool) -> None:
+    print(f"── {count:,} runs in one experiment, pages of 100", flush=True)
+    home = new(folder, f"search-{count}")
+    beside: dict[str, Any] = {}
+    if peered:
+        here = new(folder, f"peer-{count}", make=True)
+        with peer(here) as server:
+            experiment = server.call("POST", "experiments/create", {"name": "search"})["experiment_id"]
+        fill_mlflow(here / "mlflow.db", count, int(experiment))
+        with peer(here) as server:
+            beside = searches(server, experiment)
+    with treadle(home, store) as server:
+        experiment = server.call("POST", "experiments/create", {"name": "search"})["experiment_id"]
+    began = time.perf_counter()
+    fill(store or Layout(home).database_url, count, experiment)
+    print(f"{'(filled in bulk)':58}{time.perf_counter() - began:9.2f} s", flush=True)
+    with treadle(home, store) as server:
+        for name, measured in searches(server, experiment).items():
+            show(name, server, measured, beside.get(name))
+
+
+def new(folder: Path, name: str, *, make: bool = False) -> Path:
+    """A folder of one part of the bench."""
+    made = folder / name
+    made.mkdir()
+    return made if make else made / "home"
+
+
+if __name__ == "__main__":
+    main()
