@@ -9,7 +9,7 @@ import pytest
 from api_house import House
 
 from treadle.api.mlflow.app import MlflowApi
-from treadle.operations.tracking import CreateLoggedModel, StartRun
+from treadle.operations.tracking import CreateLoggedModel, GetLoggedModel, StartRun
 from treadle.records.definitions import Endpoint, Environment, Project
 from treadle.records.digests import digest_of
 from treadle.registry.service import Registry
@@ -120,6 +120,8 @@ def test_versions_and_their_forms(shop):
     }
     of_model = version(shop, "V", source=f"models:/{MODEL}", model_id=MODEL)
     assert of_model["run_id"] == RUN
+    tags = shop.dispatch(GetLoggedModel(project="p", model_id=MODEL), actor=shop.owner).tags
+    assert json.loads(tags["mlflow.modelVersions"]) == [{"name": "V", "version": 2}]
     version(shop, "V", source="models:/V/2")
     version(shop, "V", source="s3://bucket/model")
     uris = [shop.ok("GET", f"{MV}/get-download-uri", name="V", version=n)["artifact_uri"] for n in (1, 2, 3, 4)]

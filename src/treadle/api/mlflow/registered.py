@@ -166,9 +166,11 @@ def filter_of(text: str, order_by: list[str], language: Language) -> tuple[str, 
     parse_order(order_by, language)
     found = parse_filter(text, language)
     asked = [c for c in found if c.kind == "tag" and c.key == PROMPT]
-    if not asked:
-        return text, PROMPT
-    if all((c.op, c.value) in (("=", "false"), ("!=", "true")) for c in asked):
-        rest: list[Comparison] = [c for c in found if c not in asked]
-        return written(rest), PROMPT
-    return text, ""
+    hidden = all((c.op, c.value) in (("=", "false"), ("!=", "true")) for c in asked)
+    kept: list[Comparison] = [c for c in found if c not in asked] if hidden else list(found)
+    try:
+        text = written(kept)
+    except ValueError as error:  # a text with quotes of both kinds, for which the language has none
+        if hidden and asked:
+            raise invalid(f"Invalid filter string: {text[:200]!r}: {error}") from error
+    return text, PROMPT if hidden else ""

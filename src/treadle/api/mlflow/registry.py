@@ -1,7 +1,9 @@
 """Registered models, their versions, aliases and stages in the protocol's words. Prompts are registered models with a tag."""
 
+import json
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from treadle.api.mlflow.registered import (
@@ -24,9 +26,13 @@ from treadle.api.mlflow.registered import (
 )
 from treadle.api.mlflow.table import EMPTY, Context, Row, Tag, invalid, required, wrong_type
 from treadle.operations import registry as ops
+from treadle.operations.tracking import GetLoggedModel, UpdateLoggedModel
 from treadle.records.errors import TreadleError
+from treadle.records.models import ModelVersion
 from treadle.tracking.filters import MODEL_VERSIONS, REGISTERED_MODELS
 
+#: The tag of a logged model that lists the versions made of it.
+VERSIONS_TAG = "mlflow.modelVersions"
 #: Page sizes: of models and of versions, and at most.
 MODELS, MOST_MODELS, VERSIONS, MOST_VERSIONS = 100, 1000, 10_000, 200_000
 
@@ -283,7 +289,21 @@ def create_version(context: Context, given: CreateVersion) -> dict[str, Any]:
             tags=tags_of(given.tags),
         )
     )
+    if made.model_id:
+        _tell_model(context, made)
     return {"model_version": version_answer(made)}
+
+
+def _tell_model(context: Context, made: ModelVersion) -> None:
+    """Note on the logged model which versions were made of it: a tag that clients read."""
+    known = context.call(GetLoggedModel(project=context.project, model_id=made.model_id)).tags.get(VERSIONS_TAG, "")
+    try:
+        listed_there = msgspec.json.decode(known or b"[]", type=list[dict[str, Any]])
+    except msgspec.DecodeError:
+        listed_there = []
+    listed_there.append({"name": made.model, "version": made.number})
+    tags = {VERSIONS_TAG: json.dumps(listed_there)}
+    context.call(UpdateLoggedModel(project=context.project, model_id=made.model_id, tags=tags))
 
 
 def get_version(context: Context, given: Version) -> dict[str, Any]:
