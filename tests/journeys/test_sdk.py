@@ -1,5 +1,6 @@
 """`treadle.run` from real scripts: into a home, to a server, without either, and killed in the middle."""
 
+import datetime as dt
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import treadle as tr
@@ -122,3 +124,16 @@ def test_without_a_server_and_synced_by_the_command(tmp_path, server):
     assert subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.count('"shipped"') == 2
     with Client(server) as client:
         check(client, run_id)
+
+
+def test_data_that_is_read_is_noted_without_being_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("TREADLE_HEADS", str(tmp_path / "heads.jsonl"))
+    definition = tr.dataset("flights", time="at", key="id")
+    rows = pl.DataFrame({"id": [1, 2], "at": [dt.datetime(2026, 1, 1, tzinfo=dt.UTC)] * 2})
+    with tr.open_home(tmp_path / "home") as shop:
+        made = shop.data.append("p", definition, rows, actor=shop.actor)
+        with tr.run("churn", project="p", home=tmp_path / "home", system_every=None) as run:
+            shop.data.read("p", "flights").collect()
+            shop.data.read("p", "flights").collect()
+        found = shop.call(GetTrackedRun(project="p", run_id=run.run_id))
+    assert [(i.name, i.digest, i.source) for i in found.inputs] == [("flights", made.digest, "p/flights@1")]

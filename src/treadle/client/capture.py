@@ -86,6 +86,22 @@ def host() -> dict[str, str]:
     }
 
 
+def seeds() -> dict[str, str]:
+    """Seeds that can be seen: PYTHONHASHSEED, NumPy's where nothing was drawn since it was set, PyTorch's. Python's own keeps none."""
+    found = {"seed.hash": os.environ.get("PYTHONHASHSEED", "")}
+    if (numpy := sys.modules.get("numpy")) is not None:
+        _, keys, position, *_ = numpy.random.get_state()
+        found["seed.numpy"] = str(keys[0]) if position == len(keys) else ""  # a Mersenne Twister begins with its seed
+    if (torch := sys.modules.get("torch")) is not None:
+        found["seed.torch"] = str(torch.initial_seed())
+    return {name: seed for name, seed in found.items() if seed}
+
+
+def surroundings() -> dict[str, str]:
+    """Machine, seeds and command line, as tags."""
+    return {f"treadle.{name}": value for name, value in {**host(), **seeds(), "command": command()}.items()}
+
+
 def user() -> str:
     """Who runs this process, empty where the machine does not say."""
     try:

@@ -83,7 +83,7 @@ class Run:
             "parent_run": parent,
             "git_revision": git.revision,
             "environment_digest": capture.environment_digest(),
-            "tags": {**_told(git), **{f"treadle.{k}": v for k, v in capture.host().items()}, "treadle.command": capture.command()},
+            "tags": {**_told(git), **capture.surroundings()},
         }
         self._journal.append(["s", start])
         if git.diff:
@@ -102,6 +102,7 @@ class Run:
         self._reader = Reader(self._journal.path)
         self._shipper = None if connect is None else Shipper(self._reader, connect, every=ship_every)
         self._token = opened.set(self)
+        self._reads: set[str] = set()
         atexit.register(self._at_exit)
 
     # ── what a script says ───────────────────────────────────────────────────────────────────────────────────────
@@ -293,6 +294,12 @@ class Run:
                 for name, value in entry[3].items():
                     histories.setdefault(name, []).append((entry[2], float(value)))
         return diagnose(histories)
+
+    def reads(self, project: str, dataset: str, number: int, digest: str) -> None:
+        """A version of a dataset of Treadle's own was read while the run is open; noted once."""
+        if not self._over and digest not in self._reads:
+            self._reads.add(digest)
+            self.use(dataset, digest=digest, source=f"{project}/{dataset}@{number}", source_type="treadle")
 
     # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────
 

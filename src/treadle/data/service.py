@@ -29,6 +29,7 @@ from treadle.records.digests import digest
 from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
 from treadle.records.ledger import Edge, Page, Version
+from treadle.records.open_run import open_run
 from treadle.store.db import Connection, Database
 from treadle.store.queries import data as queries
 
@@ -203,6 +204,8 @@ class DataService:
                 remedy=f"It has {', '.join(c.name for c in version.columns)}.",
                 code="not_found",
             )
+        if (run := open_run()) is not None:
+            run.reads(project, dataset, version.number, version.digest)
         rows = self.tables.scan(self.layout.table(project, dataset), version.delta_version)
         rows = rows.filter(pl.col(ROW) < version.rows, *([pl.col(ROW) >= first] if first else []))
         return rows.select(ROW, *wanted).sort(ROW).select(*([ROW] if keep_row else []), *wanted)

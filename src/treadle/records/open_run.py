@@ -14,6 +14,10 @@ class OpenRun(Protocol):
         """Log metrics."""
         ...
 
+    def reads(self, project: str, dataset: str, number: int, digest: str) -> None:
+        """Note that a version of a dataset was read."""
+        ...
+
 
 #: The innermost open run of this context.
 opened: contextvars.ContextVar[Any] = contextvars.ContextVar("treadle_open_run", default=None)
