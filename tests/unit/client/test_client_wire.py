@@ -47,8 +47,8 @@ def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.lists(values(item), max_size=2).map(tuple)
         case inspect.TupleType(item_types=items):
             return st.tuples(*map(values, items))
-        case inspect.DictType(value_type=value):
-            return st.dictionaries(TEXT, values(value), max_size=2)
+        case inspect.DictType(key_type=key, value_type=value):
+            return st.dictionaries(values(key), values(value), max_size=2)
         case inspect.UnionType(types=kinds):
             return st.one_of(*map(values, kinds))
         case inspect.StructType(cls=cls):
