@@ -32,6 +32,7 @@ _OWNERS = {
     "fit_logistic": "treadle.training.steps",
     "evaluate": "treadle.registry.steps",
     "candidate": "treadle.registry.steps",
+    "cross_validate": "treadle.packaging.crossval",
     "gates": "treadle.evaluation.declare",
     # releases, monitoring
     "endpoint": "treadle.releases.declare",
@@ -49,7 +50,7 @@ _OWNERS = {
     "open_home": "treadle.workshop",
     "TreadleError": "treadle.records.errors",
 }
-__all__ = ["__version__", *_OWNERS]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*_OWNERS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:  # the same for editors and type checkers
     from treadle.data.declare import column as column
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # the same for editors and type checkers
     from treadle.monitoring.declare import monitor as monitor
     from treadle.monitoring.declare import retrain as retrain
     from treadle.monitoring.declare import trigger as trigger
+    from treadle.packaging.crossval import cross_validate as cross_validate
     from treadle.pipelines import each as each
     from treadle.pipelines import pipeline as pipeline
     from treadle.pipelines import step as step
@@ -97,4 +99,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

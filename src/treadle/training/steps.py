@@ -47,7 +47,7 @@ def fit_lightgbm(
         curves: the same of the training rows alone.
     """
     names, views = columns_of(features)
-    given = (rows, names, label, dict(params or {}), seed, _rules(names, unknown), views, time)
+    given = (rows, names, label, dict(params or {}), seed, unknown_rules(names, unknown), views, time)
     if validation is None and not curves:
         return _fit_lightgbm(*given)
     fitted, points = _fit_lightgbm_watched(*given, validation)
@@ -69,7 +69,7 @@ def fit_logistic(
 ) -> Fitted:
     """Train the linear baseline as a step; see `training.fit.fit_logistic`, and `fit_lightgbm` here for the arguments."""
     names, views = columns_of(features)
-    given = (rows, names, label, regularisation, seed, _rules(names, unknown), views, time)
+    given = (rows, names, label, regularisation, seed, unknown_rules(names, unknown), views, time)
     if validation is None and not curves:
         return _fit_logistic(*given)
     fitted, points = _fit_logistic_watched(*given, validation)
@@ -173,7 +173,7 @@ def columns_of(features: Sequence[Any]) -> tuple[list[str], tuple[FeatureView, .
 _STRICTNESS = ("null", "other", "reject")
 
 
-def _rules(names: Sequence[str], unknown: Mapping[str, str] | None) -> dict[str, str]:
+def unknown_rules(names: Sequence[str], unknown: Mapping[str, str] | None) -> dict[str, str]:
     """Rule per column for unknown categories: what the schemas of the project's datasets say, overridden by the caller.
 
     Where several datasets have a column of that name, the strictest rule holds: a refusal that one of them asks for is not lost.
