@@ -68,7 +68,7 @@ def fault(path: str) -> str:
         before, decoded = decoded, unquote(decoded, errors="replace")
         if decoded == before:
             return ""
-        wrong = _fault(decoded)
+        wrong = _fault(decoded, decoded=True)
         if wrong:
             return f"{wrong} when it is decoded"
     return "is percent-encoded again and again"
@@ -84,7 +84,8 @@ def parents(path: str) -> list[str]:
     return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
-def _fault(path: str) -> str:
+def _fault(path: str, *, decoded: bool = False) -> str:
+    """What is wrong; of a path that somebody might decode once more, only what would climb. `step%1%17` is a name that clients make."""
     if path.startswith("/"):
         return "is absolute"
     if "\\" in path:
@@ -94,8 +95,10 @@ def _fault(path: str) -> str:
     for part in path.split("/"):
         if part in ("..", "."):
             return f"has the part {part!r}"
-        if len(part) > 1 and part[1] == ":" and part[0].isascii() and part[0].isalpha():
+        if len(part) > 1 and part[1] == ":" and (part[0] == "\ufffd" or (part[0].isascii() and part[0].isalpha())):
             return "names a drive or another scheme"
+    if decoded:
+        return "has a NUL character" if "\0" in path else ""
     if any(unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING for c in path):
         return "has a character that cannot be shown"
     return ""

@@ -42,6 +42,7 @@ def test_what_climbs_or_cannot_be_shown_is_refused(path):
         "100%.txt",
         "a%20b",
         "50%25",
+        "images/loss%step%1%timestamp%1700000000000%0a1b.png",
         "loss #1?.png",
         "a:b"[1:] + "x",
         "résumé/図.png",
