@@ -13,7 +13,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.insides import kind_of
 
 #: Elements that are looked at; looks after which the interval doubles; bars of the histogram; the quantiles of the sketch.
-SAMPLE, MOST, BINS = 65_536, 500, 20
+SAMPLE, MOST, BINS = 16_384, 500, 20
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 #: Where the table stands among the run's files.
 TABLE = "debug/tensors.parquet"

@@ -63,7 +63,7 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
 class Change(Struct, frozen=True, kw_only=True):
     """One thing that two runs do not share. None: the run has no such thing."""
 
-    what: str  # parameter, code, package, data, metric, environment
+    what: str  # data, parameter, code, package, machine, metric
     name: str
     before: Any = None
     after: Any = None
