@@ -22,7 +22,7 @@ from treadle.api.app import build_app
 from treadle.api.server import bind
 from treadle.client import Client
 from treadle.ledger.sealer import seal
-from treadle.operations import data, ledger, monitoring, operations, pipelines, registry, releases, tracking
+from treadle.operations import data, diagnosis, ledger, monitoring, operations, pipelines, registry, releases, tracking
 from treadle.operations import workshop as whole
 from treadle.records.calls import Role
 from treadle.records.definitions import Column, Dataset, Endpoint, Entry, Environment, Parameter, Pipeline, Project
@@ -126,6 +126,12 @@ TRACKING: list[Any] = [
     tracking.SearchRuns(project=P, filter="metrics.auc >"),
     tracking.MetricHistory(project=P, key="auc", run_ids=["logged"]),
     tracking.MetricHistory(project=P, key="auc", run_ids=[]),
+    tracking.MetricColumns(**LOGGED, key="loss"),
+    tracking.MetricColumns(project=P, run_id="none", key="loss"),
+    diagnosis.DiagnoseRun(**LOGGED),
+    diagnosis.DiagnoseRun(project=P, run_id="none"),
+    diagnosis.CompareRuns(**LOGGED, since="run_1"),
+    diagnosis.CompareRuns(**LOGGED, since="none"),
     tracking.PutFile(**FILE, digest=DIGEST, size=SIZE),
     tracking.PutFile(**{**FILE, "path": "../x"}, digest=DIGEST, size=SIZE),
     tracking.CheckFile(**FILE),
