@@ -383,6 +383,11 @@ def history(request: Any) -> tracking.Columns:
     return tracking.Columns(key=request.key, run_id=request.run_id, times=times, steps=list(range(20)), values=[*values, "NaN"])
 
 
+def bears(filter: str, name: str) -> bool:
+    """Whether a thing of that name is found by `name ILIKE '%…%'`, or there is no filter."""
+    return not filter or filter.partition("'%")[2].removesuffix("%'").lower() in name
+
+
 class Memory:
     """Blobs in memory."""
 
@@ -438,7 +443,7 @@ class Still:
             monitoring.ListWindows: [],
             ledger.GetLineage: ledger.Lineage(versions=[], edges=[]),
             registry.GetModel: MODEL,
-            registry.SearchModels: registry.RegisteredModels(items=[MODEL], page=Page()),
+            registry.SearchModels: lambda r: registry.RegisteredModels(items=[MODEL] if bears(r.filter, "delay") else [], page=Page()),
             registry.GetUses: [Use(kind="alias", name="best", text="the alias best names it", keeps=False, number=9)],
             registry.ListComments: [],
             registry.GetCard: Card(project="flights", model="delay", number=9, state="validated", made=NOW, sections=[]),
@@ -448,8 +453,12 @@ class Still:
             tracking.GetTrackedRun: lambda r: tracked(
                 1, run_id=r.run_id, pipeline="delay_model" if r.run_id.startswith("run_") else "", experiment_id="77"
             ),
-            tracking.SearchRuns: lambda r: tracking.TrackedRuns(items=[tracked(i) for i in (1, 2, 3)][: r.limit], page=Page()),
-            tracking.SearchExperiments: tracking.Experiments(items=[EXPERIMENT], page=Page()),
+            tracking.SearchRuns: lambda r: tracking.TrackedRuns(
+                items=[] if "run_name" in r.filter else [tracked(i) for i in (1, 2, 3)][: r.limit], page=Page()
+            ),
+            tracking.SearchExperiments: lambda r: tracking.Experiments(
+                items=[EXPERIMENT] if bears(r.filter, "depths") else [], page=Page()
+            ),
             tracking.GetExperiment: EXPERIMENT,
             tracking.ListViews: [],
             tracking.ListFiles: lambda r: tracking.Files(root="", files=self.files, folders=["plots"] if self.files else [], page=Page()),

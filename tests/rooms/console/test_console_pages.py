@@ -428,6 +428,9 @@ def test_login_shows_nothing_of_the_home() -> None:
         ("delay 9", f"{LOOP}/models/delay/9"),
         ("  delay v9 ", f"{LOOP}/models/delay/9"),
         ("late_3h", f"{LOOP}/features"),
+        (f"{7:032x}", f"{LOOP}/runs/{7:032x}"),
+        ("m-1", f"{LOOP}/logged-models/m-1"),
+        ("DEPTH", f"{LOOP}/experiments/77/runs"),
         ("", LOOP),
     ],
 )

@@ -24,7 +24,7 @@ window.treadleCharts = (() => {
     return size >= 1000 ? Math.round(v).toLocaleString("en") : String(+v.toPrecision(4));
   };
   // As the tables of the server say it.
-  const told = (v) => {
+  const said = (v) => {
     if (v === null || v === undefined || Number.isNaN(v)) return "—";
     const size = Math.abs(v);
     if (Number.isInteger(v) && size < 1e9) return v.toLocaleString("en");
@@ -109,7 +109,7 @@ window.treadleCharts = (() => {
       host.append(make("div", { class: "bars" }, ...lines.map((line) => {
         const bar = make("i", { class: `bar-of s${line.i % INKS}` });
         bar.style.width = `${Math.max((Math.abs(line.value[0]) / most) * 100, 0.5)}%`;
-        return make("div", {}, make("span", { text: (names.get(line.id) || line.id).slice(0, 32) }), make("div", {}, bar), make("b", { text: told(line.value[0]) }));
+        return make("div", {}, make("span", { text: (names.get(line.id) || line.id).slice(0, 32) }), make("div", {}, bar), make("b", { text: said(line.value[0]) }));
       })));
       return;
     }
@@ -280,5 +280,5 @@ window.treadleCharts = (() => {
     return drawn;
   }
 
-  return { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, told };
+  return { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, said };
 })();

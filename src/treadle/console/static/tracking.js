@@ -1,7 +1,7 @@
 // Pages of experiments and runs: which runs are ticked, keys in tables, and what the charts are asked to draw.
 "use strict";
 (() => {
-  const { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, told: said } = window.treadleCharts;
+  const { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, said } = window.treadleCharts;
   const CHART = ["chart", "key", "x", "log", "smooth", "cx", "cy", "cz", "dim", "sel"];
 
   // ── ticked runs: in the address, so that they survive paging, ordering and a colleague ─────────────────────────
