@@ -48,6 +48,7 @@ from treadle.records.ledger import Metric
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database
 from treadle.store.migrate import ensure
+from treadle.tracking.search import SearchVerbs
 
 
 class Nothing:
@@ -66,7 +67,8 @@ class House:
         ensure(self.database)
         self.owner = ensure_owner(self.database, "mia")
         self.access = Access(self.database)
-        self.dispatch = Dispatcher(self.database, [Ledger(self.database, LocalBlobs(root / "blobs")), Nothing()], complete=False)
+        rooms = [Ledger(self.database, LocalBlobs(root / "blobs")), SearchVerbs(), Nothing()]
+        self.dispatch = Dispatcher(self.database, rooms, complete=False)
 
     def token(self, actor_id: str, token_id: str, role: Role = Role.viewer) -> str:
         if actor_id != "owner":
@@ -114,7 +116,8 @@ def ask(port: int, method: str, path: str, body: bytes | None = None, **headers:
         connection.request(method, path, body=body, headers=named)
         answer = connection.getresponse()
         content = answer.read()
-        return answer.status, json.loads(content) if content else None, {k.lower(): v for k, v in answer.getheaders()}
+        told = {k.lower(): v for k, v in answer.getheaders()}
+        return answer.status, json.loads(content) if "json" in told.get("content-type", "") and content else content or None, told
     finally:
         connection.close()
 
