@@ -33,7 +33,7 @@ _POLL = 0.2
 @click.option("--at", metavar="TIME", help="Business time of the run, RFC 3339; now where left out.")
 @click.option("--parent", metavar="RUN", help="The run that this one goes on from; treadle diff RUN says what changed.")
 @verb(project=True, environment=True)
-def run(
+def run(  # noqa: PLR0913  (each is an option of the verb)
     session: Session,
     pipeline: str,
     parameters: tuple[str, ...],
