@@ -153,7 +153,9 @@ class ApprovalVerbs:
         """Say something about a thing."""
         check_id(request.comment_id, "comment")
         check_text(request.subject, "subject", 400, needed=True)
-        check_text(request.text, "comment", _LONGEST, needed=True)
+        check_text(request.text, "comment", _LONGEST)
+        if not request.text.strip():
+            raise TreadleError("The comment is empty.", remedy="Say something.", details={"field": "text"})
         if "/" not in request.subject:
             raise TreadleError(f"{request.subject[:80]!r} is no subject.", remedy="Write approval/ID, model/NAME/N, run/ID …")
         if request.subject.startswith("approval/"):
