@@ -53,6 +53,11 @@ class Server:
         """The answer of one call; an error raises."""
         return ask(self._connection, method, path, body)
 
+    def read(self, method: str, path: str) -> bytes:
+        """The answer as it comes: decoding a long one is the client's time."""
+        self._connection.request(method, f"/api/2.0/mlflow/{path}")
+        return self._connection.getresponse().read()
+
     def cpu_ms(self) -> float:
         """CPU that all its processes have used."""
         return sum(map(cpu_ms, self.pids()))
@@ -169,7 +174,7 @@ def measure(server: Server, call: Callable[[], Any], *, least: int = 5, most: in
         start = time.perf_counter()
         call()
         walls.append((time.perf_counter() - start) * 1000)
-        if sum(walls) > 60_000 and len(walls) >= 2:
+        if sum(walls) > 10_000 and len(walls) >= 2:
             break
     count = len(walls)
     return (server.cpu_ms() - began) / count, (server.backend_ms() - backend) / count, statistics.median(walls)
@@ -238,6 +243,8 @@ SEARCHES: dict[str, dict[str, Any]] = {
 
 def searches(server: Server, experiment: str) -> dict[str, tuple[float, float, float]]:
     found = {}
+    for _ in range(8):  # every worker of the peer has to have woken up
+        server.call("POST", "runs/search", {"experiment_ids": [experiment], "max_results": 10})
     for name, asked in SEARCHES.items():
         body = {"experiment_ids": [experiment], "max_results": 100, **asked}
         found[name] = measure(server, lambda body=body: server.call("POST", "runs/search", body), least=3, most=60)
@@ -255,7 +262,7 @@ def history(server: Server, experiment: str, points: int = 100_000) -> tuple[flo
         server.call("POST", "runs/log-batch", {"run_id": run, "metrics": some})
     path = f"metrics/get-history?run_id={run}&metric_key=loss"
     assert len(server.call("GET", path)["metrics"]) == points
-    return measure(server, lambda: server.call("GET", path), least=5, most=10)
+    return measure(server, lambda: server.read("GET", path), least=5, most=10)
 
 
 # ── writers, and the death of the server ─────────────────────────────────────────────────────────────────────────────
