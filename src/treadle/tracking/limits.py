@@ -15,7 +15,8 @@ ID = 200
 #: Microseconds since 1970 of the first and the last moment that is a date.
 FIRST, LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 _WORDS = {"nan": math.nan, "infinity": math.inf, "-infinity": -math.inf, "inf": math.inf, "-inf": -math.inf}
-_EDGE = 2**63
+#: Beyond the 64-bit integers.
+EDGE = 2**63
 
 
 @functools.lru_cache(8192)
@@ -117,7 +118,7 @@ def number(value: float | str, key: str) -> float:
 
 def check_step(step: int, key: str) -> None:
     """A step is a 64-bit integer."""
-    if not -_EDGE <= step < _EDGE:
+    if not -EDGE <= step < EDGE:
         raise TreadleError(
             f"Metric {key!r} has the step {step}, which is no 64-bit integer.", remedy="Count from 0.", details={"metric": key}
         )

@@ -25,6 +25,7 @@ from treadle.store.queries import logged_models as model_queries
 from treadle.store.queries import tracking as queries
 from treadle.tracking import limits
 from treadle.tracking.experiments import binned, lifecycle, no_experiment
+from treadle.tracking.limits import EDGE, FIRST, LAST
 
 #: Tags by which MLflow's clients say what we keep as a column, and the column.
 MIRRORED = {
@@ -187,8 +188,10 @@ class RunVerbs:
         for point in request.metrics:
             key, value, step, time = point.key, point.value, point.step, point.time
             limits.check_name(key, "metric")
-            limits.check_step(step, key)
-            limits.check_moment(time, "time of a metric")
+            if not -EDGE <= step < EDGE:
+                limits.check_step(step, key)
+            if time is not None and not FIRST <= time <= LAST:
+                limits.check_moment(time, "time of a metric")
             value = value if type(value) is float else limits.number(value, key)
             points.append((key, step, at if time is None else time, value))
             if point.model_id:

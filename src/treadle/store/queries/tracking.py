@@ -243,6 +243,10 @@ def latest_key(point: Value) -> tuple[int, int, float, bool]:
     return (step, time, 0.0, False) if math.isnan(value) else (step, time, value, True)
 
 
+def _greater(point: Value, there: Value) -> bool:
+    return point[2] == there[2] and latest_key(point) > latest_key(there)
+
+
 def put_points(tx: Connection, project: str, run_id: str, head: Head, points: Sequence[Value]) -> int:
     """Keep (name, step, time, value) and, of each name, the latest; returns how many were new."""
     rows = [
@@ -254,9 +258,10 @@ def put_points(tx: Connection, project: str, run_id: str, head: Head, points: Se
         return 0
     latest: dict[str, Value] = {}
     for point in points:
-        there = latest.get(point[0])
-        if there is None or latest_key(point) > latest_key(there):
-            latest[point[0]] = point
+        name, step, time, _ = point
+        there = latest.get(name)
+        if there is None or step > there[1] or (step == there[1] and (time > there[2] or _greater(point, there))):
+            latest[name] = point
     now = [
         (project, run_id, name, head.experiment, head.created, step, time, None if math.isnan(value) else value)
         for name, step, time, value in latest.values()
