@@ -361,6 +361,8 @@ def test_models_in_their_pages(chromium: Any, home: tuple[Workshop, str]) -> Non
     expect(page.locator(".sentence")).to_contain_text("Version 2 beside version 1: they differ in")
     expect(page.locator("table.compare")).to_contain_text("+0.0400")
     seen.shot("versions-light")
+    page.goto(f"{url}{BASE}/runs/{run_id}")
+    expect(page.locator("#models")).to_contain_text("Registered as delay 2 (candidate).")
     page.goto(f"{url}{BASE}/models/delay/2")
     expect(page.locator(".sentence")).to_contain_text("It is best. It is not sealed yet")
     expect(page.locator("#lineage")).to_contain_text("flights")

@@ -164,7 +164,7 @@ def history(desk: Desk) -> Response:
     here = Address.of(desk.request)
     key, runs = here.get("key"), here.all("run", 50)
     if not key or not runs:
-        raise TreadleError("Which metric of which runs?", remedy="?key=loss&run=run_…")
+        raise TreadleError("Which metric of which runs?", remedy="Ask for ?key=loss&run=run_…")
     most = 0 if here.get("every") == "1" else max(min(_POINTS // len(runs), _LINE), 50)
     lines = []
     for run_id in runs:

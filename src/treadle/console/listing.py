@@ -233,8 +233,8 @@ class Shown(Struct, frozen=True, kw_only=True):
     href: str = ""
 
 
-def cell(run: TrackedRun, column: str, now: dt.datetime, base: str, values: dict[str, Point]) -> Shown:
-    """What a run says in a column; `values` are its metrics by name."""
+def cell(run: TrackedRun, column: str, now: dt.datetime, base: str, values: dict[str, Point], called: dict[str, str]) -> Shown:
+    """What a run says in a column; `values` are its metrics by name, `called` names of experiments by id."""
     kind, _, key = column.partition(".")
     if kind == "metrics":
         point = values.get(key)
@@ -249,7 +249,8 @@ def cell(run: TrackedRun, column: str, now: dt.datetime, base: str, values: dict
     if column == "took":
         return Shown(text=took(run, now), num=True)
     if column == "experiment":
-        return Shown(text=run.experiment_id, href=f"{base}{words.path('experiments', run.experiment_id, 'runs')}")
+        name = called.get(run.experiment_id, run.experiment_id)
+        return Shown(text=name[:60], title=run.experiment_id, href=f"{base}{words.path('experiments', run.experiment_id, 'runs')}")
     if column == "data":
         return Shown(text=", ".join(f"{i.name} {i.digest[:8]}" for i in run.inputs[:3]))
     plain: dict[str, Any] = {

@@ -16,6 +16,7 @@ from treadle.console.notices import notice
 from treadle.console.tables import Cell, Fact, Table, number, text
 from treadle.operations.ledger import GetRun, RunDetail
 from treadle.operations.pipelines import ListSteps, LogLine, ReadLog
+from treadle.operations.registry import ModelVersions, SearchVersions
 from treadle.operations.tracking import (
     BinRun,
     Files,
@@ -76,6 +77,7 @@ def page(desk: Desk) -> Response:
         children=_children(desk, run_id),
         inputs=[_input(i) for i in one.inputs],
         models=_models(desk, one),
+        versions=_versions(desk, run_id),
         patch=f"{home}/files/{_PATCH}" if one.tags.get("treadle.git.dirty") == "true" else "",
         lock=f"{home}/files/{_LOCK}" if "treadle.command" in one.tags else "",
         tables=[_steps(steps)] if one.pipeline else [],
@@ -228,6 +230,18 @@ def _models(desk: Desk, one: TrackedRun) -> list[dict[str, Any]]:
             }
         )
     return made
+
+
+def _versions(desk: Desk, run_id: str) -> list[dict[str, Any]]:
+    """Versions of registered models that were made of the run."""
+    wanted = listings.literal(run_id)
+    if wanted is None:
+        return []
+    found: ModelVersions = desk.call(SearchVersions(project=desk.project, filter=f"run_id = {wanted}", limit=20))
+    return [
+        {"name": f"{v.model} {v.number}", "href": desk.base + words.path("models", v.model, v.number), "state": v.state}
+        for v in found.items
+    ]
 
 
 def _steps(steps: list[Step]) -> Table:

@@ -84,6 +84,7 @@ def _page(desk: Desk, error: TreadleError | None = None) -> Response:
     keys = listings.keys(found.items)
     columns = wanted.columns or listings.usual(keys, everywhere=experiment is None)
     groups, group_metrics, bounded = _groups(desk, wanted, experiment, columns, keys, here, error)
+    called = {e.experiment_id: e.name for e in _choices(desk)} if "experiment" in columns else {}
     context: dict[str, Any] = {
         "experiment": experiment,
         "listing": wanted,
@@ -92,7 +93,7 @@ def _page(desk: Desk, error: TreadleError | None = None) -> Response:
         "sentence": "The filter cannot be read." if error else _sentence(wanted, found, experiment, groups, bounded),
         "columns": [_column(c, wanted, here) for c in columns],
         "name_column": _column("name", wanted, here),
-        "lines": [_line(r, columns, desk) for r in found.items],
+        "lines": [_line(r, columns, desk, called) for r in found.items],
         "groups": groups,
         "group_metrics": group_metrics,
         "older": here.to(page=found.page.next) if found.page.next else "",
@@ -212,7 +213,7 @@ def _column(column: str, wanted: Listing, here: Address) -> Column:
     )
 
 
-def _line(run: TrackedRun, columns: tuple[str, ...], desk: Desk) -> Line:
+def _line(run: TrackedRun, columns: tuple[str, ...], desk: Desk, called: dict[str, str]) -> Line:
     values = {p.key: p for p in run.metrics}
     return Line(
         run_id=run.run_id,
@@ -220,7 +221,7 @@ def _line(run: TrackedRun, columns: tuple[str, ...], desk: Desk) -> Line:
         href=desk.base + words.path("runs", run.run_id),
         live=str(run.state) in listings.LIVE,
         child=bool(run.parent_run or run.tags.get("mlflow.parentRunId")),
-        cells=[listings.cell(run, c, desk.now, desk.base, values) for c in columns],
+        cells=[listings.cell(run, c, desk.now, desk.base, values, called) for c in columns],
     )
 
 

@@ -444,6 +444,7 @@ class Still:
             ledger.GetLineage: ledger.Lineage(versions=[], edges=[]),
             registry.GetModel: MODEL,
             registry.SearchModels: lambda r: registry.RegisteredModels(items=[MODEL] if bears(r.filter, "delay") else [], page=Page()),
+            registry.SearchVersions: registry.ModelVersions(items=[version(9)], page=Page()),
             registry.GetUses: [Use(kind="alias", name="best", text="the alias best names it", keeps=False, number=9)],
             registry.ListComments: [],
             registry.GetCard: Card(project="flights", model="delay", number=9, state="validated", made=NOW, sections=[]),

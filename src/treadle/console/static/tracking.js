@@ -176,7 +176,7 @@
     const told = figure.told;
     const once = lines.dataset.run && told.lines.every((l) => l.value.length < 2);
     figure.hidden = once;
-    if (once) { single.add(figure.dataset.key); $("#lines-once").textContent = `Measured once, and told in the table: ${[...single].join(", ")}.`; }
+    if (once) { single.add(figure.dataset.key); $("#lines-once").textContent = `Measured once, and told in the table: ${[...single].sort().join(", ")}.`; }
     else drawLines($(".host", figure), told, names, figure.classList.contains("large") || figure.classList.contains("wide"));
     figure.dataset.drawn = "1";
     if (figure.matches(".wide")) legend($("#legend"), runs, names, lines.dataset.runs || "");
