@@ -48,8 +48,9 @@ class Ledger:
     def create_run(self, tx: Connection, request: ops.CreateRun, call: Call) -> Run | Unchanged:
         """Record a run as queued."""
         now = self._clock.now()
-        fields = {f.name: getattr(request, f.name) for f in msgspec.structs.fields(request)}
-        fields["experiment"] = queries.ensure_experiment(tx, request.project, request.experiment, call.actor.actor_id, now)
+        fields = {name: getattr(request, name) for name in request.__struct_fields__}
+        place = (tx, request.project, request.experiment)
+        fields["experiment"] = queries.find_experiment(*place) or queries.ensure_experiment(*place, call.actor.actor_id, now)
         run = Run(**fields, state=RunState.queued, actor=call.actor.actor_id, event_time=call.event_time, recorded_time=now)
         if queries.insert_run(tx, run):
             return run

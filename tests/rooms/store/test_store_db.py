@@ -369,7 +369,7 @@ def test_hops_and_statements_of_the_main_paths(database, tmp_path):
     expected = [
         (ops.CreateRun(project="p", run_id="r"), 3),
         (ops.MoveRun(project="p", run_id="r", state="running"), 2),
-        (ops.LogMetrics(project="p", run_id="r", metrics=[metric]), 2),
+        (ops.LogMetrics(project="p", run_id="r", metrics=[metric]), 3),
         (ops.ListRuns(project="p"), 1),
         (ops.ListEvents(project="p"), 1),
         (ops.GetRun(project="p", run_id="r"), 4),  # one a table: run, metrics, tags, artifacts

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, 
 
 from treadle.records.ledger import Event
 from treadle.store import tables as t
-from treadle.store.upsert import insert_or_update, inserting
+from treadle.store.upsert import find_row, insert_new, insert_or_update
 
 #: A project of this name in a question stands for all projects.
 EVERY = "*"
@@ -18,7 +18,7 @@ _COLUMNS = [c for c in t.events.c if c.name != "salt"]
 
 def insert_event(tx: Connection, event: dict[str, Any]) -> bool:
     """An unsealed event; False where its id is there."""
-    return tx.execute(inserting(tx, t.events), event).rowcount == 1
+    return insert_new(tx, t.events, event) == 1
 
 
 def get_event(connection: Connection, project: str, event_id: str) -> Event | None:
@@ -136,17 +136,14 @@ def advance_cursor(tx: Connection, project: str, reader: str, seq: int) -> None:
 
 def find_answer(tx: Connection, scope: str, actor_id: str, key: str) -> tuple[str, str, str] | None:
     """(operation, request digest, response JSON) that an idempotency key stands for."""
-    row = tx.execute(
-        select(t.idempotency.c.operation, t.idempotency.c.request_digest, t.idempotency.c.response).where(
-            t.idempotency.c.scope == scope, t.idempotency.c.actor_id == actor_id, t.idempotency.c.idempotency_key == key
-        )
-    ).first()
+    keys = ("scope", "actor_id", "idempotency_key")
+    row = find_row(tx, t.idempotency, ("operation", "request_digest", "response"), keys, (scope, actor_id, key))
     return None if row is None else (row[0], row[1], row[2])
 
 
 def insert_answer(tx: Connection, answer: dict[str, Any]) -> None:
     """Keep an answer under its idempotency key."""
-    tx.execute(insert(t.idempotency), answer)
+    insert_new(tx, t.idempotency, answer)
 
 
 def forget_answers(tx: Connection, before: dt.datetime) -> int:

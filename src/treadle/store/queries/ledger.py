@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, exc, func, literal, select, tuple_, update
 
+from treadle.records.clock import micros
 from treadle.records.ledger import Artifact, Edge, Metric, Reason, Run, Version
 from treadle.records.states import RunState
 from treadle.records.tracking import DEFAULT_EXPERIMENT, DEFAULT_NAME
 from treadle.store import tables as t
-from treadle.store.upsert import insert_new, insert_or_update
+from treadle.store.upsert import find_row, insert_new, insert_or_update, insert_rows, upsert_rows
 
 
 def _of_run(column: str) -> tuple[str, Any]:
@@ -42,10 +43,12 @@ def insert_run(tx: Connection, run: Run) -> bool:
 
 def find_experiment(connection: Connection, project: str, experiment: str) -> str | None:
     """The id of an experiment given by id or name, in the bin or not."""
-    e = t.experiments.c
     wanted = DEFAULT_EXPERIMENT if experiment in ("", "default", DEFAULT_NAME) else experiment
-    query = select(e.experiment_id).where(e.project == project, (e.experiment_id == wanted) | (e.name == wanted))
-    return connection.execute(query.order_by(e.experiment_id != wanted).limit(1)).scalar()
+    for column in ("experiment_id", "name"):
+        found = find_row(connection, t.experiments, ("experiment_id",), ("project", column), (project, wanted))
+        if found is not None:
+            return found[0]
+    return None
 
 
 def ensure_experiment(tx: Connection, project: str, experiment: str, actor: str, at: dt.datetime) -> str:
@@ -114,16 +117,16 @@ def log_metrics(tx: Connection, project: str, run_id: str, metrics: Sequence[Met
 
     Raises IntegrityError where the run does not exist.
     """
-    points = {(m.key, m.step, m.time or at, m.value) for m in metrics}
-    latest: dict[str, tuple[int, dt.datetime, float]] = {}
-    for name, step, time, value in points:
-        latest[name] = max(latest.get(name, (step, time, value)), (step, time, value))
-    base = {"project": project, "run_id": run_id}
-    of = {**base, "of_project": project, "of_run": run_id}
-    rows = [{**of, "name": n, "step": s, "time": w, "value": v} for n, (s, w, v) in latest.items()]
-    columns = ("step", "time", "value")
-    insert_or_update(tx, t.latest_metrics, rows, columns=columns, newer=columns, computed=_OF_RUN)
-    return insert_new(tx, t.metrics, [{**base, "name": n, "step": s, "time": w, "value": v, "nan": 0} for n, s, w, v in sorted(points)])
+    now = micros(at)
+    points = sorted({(m.key, m.step, now if m.time is None else micros(m.time), m.value) for m in metrics})
+    run = find_row(tx, t.runs, ("experiment", "created"), ("project", "run_id"), (project, run_id))
+    if run is None:
+        raise exc.IntegrityError("a run that is not there", None, LookupError(run_id))
+    latest = {point[0]: (project, run_id, *run, *point) for point in points}
+    columns = ("project", "run_id", "experiment", "created", "name", "step", "time", "value")
+    upsert_rows(tx, t.latest_metrics, columns, list(latest.values()), update=columns[-3:], newer=columns[-3:])
+    columns = ("project", "run_id", "name", "step", "time", "value", "nan")
+    return insert_rows(tx, t.metrics, columns, [(project, run_id, *point, 0) for point in points])
 
 
 def latest_metrics(connection: Connection, project: str, run_id: str) -> dict[str, float]:
