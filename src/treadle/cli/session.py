@@ -17,8 +17,6 @@ import click
 from treadle.records.errors import TreadleError
 
 Command = Callable[..., Any]
-#: The project of scripts that name none.
-DEFAULT_PROJECT = "default"
 
 
 class Session:
@@ -84,21 +82,12 @@ class Session:
         names = [p.name for p in self.call(ListProjects())]
         if len(names) == 1:
             return names[0]
-        if not names and self._logged_to_default():
-            return DEFAULT_PROJECT
         there = f"There are {', '.join(names)}" if names else "There is none yet"
         raise TreadleError(
             f"Which project? {there}.",
             remedy="Name one (--project NAME), or go to its folder." if names else "Start one: treadle init, then treadle apply",
             code="not_found" if not names else "bad_request",
         )
-
-    def _logged_to_default(self) -> bool:
-        """Whether scripts have logged to the project that is meant where nobody names one."""
-        from treadle.operations.tracking import SearchExperiments
-        from treadle.records.tracking import View
-
-        return bool(self.call(SearchExperiments(project=DEFAULT_PROJECT, view=View.all, limit=1)).items)
 
     def environment(self, project: str, given: str | None = None) -> str:
         """The environment meant: as given, or the only one (for looking: `prod` among several) that the project is applied in."""

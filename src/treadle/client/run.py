@@ -83,7 +83,7 @@ class Run:
             "parent_run": parent,
             "git_revision": git.revision,
             "environment_digest": capture.environment_digest(),
-            "tags": {**_told(git), **capture.surroundings()},
+            "tags": {**_told(git), **capture.surroundings(), **({"mlflow.parentRunId": parent} if parent else {})},
         }
         self._journal.append(["s", start])
         if git.diff:

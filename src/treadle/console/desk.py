@@ -20,11 +20,9 @@ from starlette.responses import HTMLResponse, Response
 from treadle.console import words
 from treadle.console.prose import prose
 from treadle.console.ring import clip
-from treadle.operations.tracking import SearchRuns
 from treadle.operations.workshop import GetOverview, ListProjects, Overview, ProjectSummary, Station
 from treadle.records.calls import Actor
 from treadle.records.errors import TreadleError
-from treadle.records.tracking import View
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
@@ -92,9 +90,7 @@ class Desk:
     @functools.cached_property
     def tracked(self) -> bool:
         """Whether scripts have logged runs to a project that is applied nowhere: it has pages all the same."""
-        if not self.project or any(p.name == self.project for p in self.projects):
-            return False
-        return bool(self.call(SearchRuns(project=self.project, view=View.all, limit=1, columns=[])).items)
+        return any(p.name == self.project and not p.environments for p in self.projects)
 
     @property
     def now(self) -> dt.datetime:

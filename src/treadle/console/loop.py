@@ -21,13 +21,11 @@ from treadle.console.ring import clip, ring
 from treadle.console.series import METRICS, months, series
 from treadle.operations.ledger import ListEvents
 from treadle.operations.registry import DecideApproval, GetApproval, GetModelVersion
-from treadle.operations.tracking import SearchRuns
 from treadle.operations.workshop import GetApplied, GetOverview, Overview
 from treadle.records.definitions import Project
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Event
 from treadle.records.models import Approval, ModelVersion
-from treadle.records.tracking import View
 
 _FIRST = """treadle init flights --example flights && cd flights   # a project to start from
 treadle apply --env staging                            # make its definitions so
@@ -62,8 +60,9 @@ def home(desk: Desk) -> Response:
     for project in desk.projects:
         if project.environments:
             return RedirectResponse(words.path("projects", project.name, _last(desk, project.name, project.environments)), 303)
-    name = logged_project()
-    if desk.call(SearchRuns(project=name, view=View.all, limit=1, columns=[])).items:
+    logged = [p.name for p in desk.projects]
+    if logged:
+        name = logged_project() if logged_project() in logged else logged[0]
         return RedirectResponse(f"{words.path('projects', name, _BARE)}/experiments", 303)
     return desk.page(
         "empty.html",

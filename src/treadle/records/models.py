@@ -8,7 +8,6 @@ from msgspec import Struct
 from treadle.records.definitions import Column, FeatureView
 from treadle.records.states import ApprovalState, VersionState
 
-
 #: Sections of a model card that a machine cannot know: key → (title, what to write).
 CARD_SECTIONS: dict[str, tuple[str, str]] = {
     "intended_use": ("Intended use", "Who uses the predictions, for which decisions, and what they are not meant for."),
@@ -111,8 +110,8 @@ class BundleFile(Struct, frozen=True, kw_only=True):
 class Bundle(Struct, frozen=True, kw_only=True):
     """The manifest of a sealed, content-addressed model package; its digest is the bundle's.
 
-    `flavor` names the predictor: `lightgbm` (text model), `sklearn` (skops), `onnx` (the graph itself). `onnx_equal` is the largest absolute difference between the
-    ONNX export and the native model on the proof rows, None where there is no export.
+    `flavor` names the predictor: `lightgbm` (text model), `sklearn` (skops), `onnx` (the graph itself). `onnx_equal` is the largest
+    absolute difference between the ONNX export and the native model on the proof rows, None where there is no export.
     """
 
     format: int

@@ -34,8 +34,9 @@ class Workbench:
 
     @implements(ops.ListProjects)
     def list_projects(self, tx: Connection, request: ops.ListProjects, call: Call) -> list[ops.ProjectSummary]:
-        """Projects by name, with their environments (those that lead to another first) and endpoints."""
-        found: dict[str, tuple[list[str], set[str]]] = {}
+        """Projects by name, with their environments (those that lead to another first) and endpoints; without either where scripts
+        only log to them."""
+        found: dict[str, tuple[list[str], set[str]]] = {name: ([], set()) for name in queries.logged_projects(tx)}
         for project, environment, definitions in queries.environments(tx):
             environments, endpoints = found.setdefault(project, ([], set()))
             environments.insert(0 if leads(definitions, environment) else len(environments), environment)

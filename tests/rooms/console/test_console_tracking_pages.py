@@ -646,7 +646,7 @@ def test_lineage_runs_from_the_data_to_the_endpoint_and_survives_rings() -> None
 
 def test_a_home_that_only_scripts_logged_to_opens_on_its_experiments() -> None:
     still = Still()
-    still.answers[workshop.ListProjects] = []
+    still.answers[workshop.ListProjects] = [workshop.ProjectSummary(name="default", environments=[], endpoints=[])]
     browser = client(still)
     assert browser.get("/").headers["location"] == "/projects/default/dev/experiments"
     assert browser.get("/runs?filter=a").headers["location"] == "/projects/default/dev/runs?filter=a"

@@ -219,19 +219,27 @@ def _like(text: str, pattern: str) -> bool:
 # ── index ranges ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def index_range(comparison: Comparison, lifecycles: Sequence[str]) -> Range | None:
+def index_range(dialect: str, comparison: Comparison, lifecycles: Sequence[str]) -> Range | None:
     """The index range that holds a comparison's matches, None where no index knows them."""
     kind, key, op, value = comparison.kind, comparison.key, comparison.op, comparison.value
     if kind == "metric":
         return Range(TABLES[kind], f"{TABLES[kind]}_value", Sql(f"d.name = ? AND d.value {op} ?", (key, value))) if op != "!=" else None
     if kind in ("param", "tag"):
-        head = _head_range("d.head", op, value)
+        head = _head_range("d.head", op, value) or _head_like(dialect, op, value)
         named = Sql("d.name = ?", (key,))
         return None if head is None else Range(TABLES[kind], f"{TABLES[kind]}_value", all_of([named, head]) if head.text else named)
     if kind == "dataset":
         fits = key in ("name", "digest") and op in ("=", "IN")
         return Range("run_inputs", f"run_inputs_{key}", among(f"d.{key}", value if op == "IN" else [value])) if fits else None
-    return _run_range(comparison, lifecycles)
+    return _run_range(dialect, comparison, lifecycles)
+
+
+def _head_like(dialect: str, op: str, value: Any) -> Sql | None:
+    """What no range holds, read from the index alone: how it begins fits, or it is too long to tell."""
+    if op not in ("LIKE", "ILIKE"):
+        return None
+    told = text_condition(dialect, "d.head", op, value)
+    return Sql(f"({told.text} OR LENGTH(d.head) >= {INDEXED})", told.values)
 
 
 def _head_range(column: str, op: str, value: Any) -> Sql | None:
@@ -257,14 +265,14 @@ def _next_text(text: str) -> str:
     return text[:-1] + chr(0xE000 if 0xD800 <= last < 0xE000 else last)
 
 
-def _run_range(comparison: Comparison, lifecycles: Sequence[str]) -> Range | None:
+def _run_range(dialect: str, comparison: Comparison, lifecycles: Sequence[str]) -> Range | None:
     key, op, value = comparison.key, comparison.op, comparison.value
     stage = among("d.lifecycle", lifecycles or ("active", "deleted"))
     if key == "run_id" and op in ("=", "IN"):
         return Range("runs", "", among("d.run_id", sorted(set(value)) if op == "IN" else [value]))
-    if key == "run_name" and op in ("=", "LIKE"):
+    if key == "run_name" and op in ("=", "LIKE", "ILIKE"):
         found = Sql("d.name = ?", (value,)) if op == "=" else _head_range("d.name", op, value)
-        return None if found is None else Range("runs", "runs_name", all_of([stage, found]))
+        return Range("runs", "runs_name", all_of([stage, found or text_condition(dialect, "d.name", op, value)]))
     if key == "status" and op != "!=":
         return Range("runs", "runs_status", all_of([stage, among("d.state", states(comparison))]))
     if key in TIMES and op != "!=":

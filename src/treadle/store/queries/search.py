@@ -184,7 +184,7 @@ class Plan:
         """The comparison with the fewest matches, where they are few."""
         candidates: list[tuple[Comparison | None, Range]] = []
         for comparison in self.search.comparisons:
-            known = index_range(comparison, self.search.lifecycles)
+            known = index_range(self.dialect, comparison, self.search.lifecycles)
             if known is not None:
                 candidates.append((comparison, known))
         if self.search.lifecycles == ("deleted",):
@@ -207,7 +207,7 @@ class Plan:
     def _gathered(self, driver: tuple[Comparison | None, Range], after: Found | None) -> Iterator[Found]:
         """All matches in a range, sorted."""
         comparison, known = driver
-        exact = comparison is not None and comparison.op != "LIKE"
+        exact = comparison is not None and comparison.op not in ("LIKE", "ILIKE")
         rest = [c for c in self.search.comparisons if not (exact and c is comparison)]
         text, values = all_of([self._scope(), known.where, *self._conditions(rest, of_runs=known.table == "runs")])
         statement = f"SELECT d.run_id, d.created FROM {indexed(self.dialect, known.table, known.by)} WHERE {text}"
@@ -227,21 +227,38 @@ class Plan:
         """(rank, value) of those that have one."""
         if order.kind == "attribute" and order.key == "start_time":
             return {run_id: (NUMBER, created) for run_id, created in runs}
-        values: dict[str, tuple[int, Any]] = {}
+        missing = (NAN if order.kind == "metric" else MISSING, 0)
+        if order.kind == "attribute" and order.key == "status":
+            return {run_id: (NUMBER, STATUS[state]) for run_id, state in self._columns(order, runs)}
+        return {run_id: missing if value is None else (NUMBER, value) for run_id, value in self._columns(order, runs)}
+
+    def _columns(self, order: Order, runs: list[tuple[str, int]]) -> Iterator[Row]:
+        """(id, value) of those that have a row: by id, or where they are many by reading the index of values from end to end."""
+        table = "runs" if order.kind == "attribute" else TABLES[order.kind]
+        scope = [Sql("d.project = ?", (self.search.project,))]
+        column = "d.value"
+        if order.kind == "attribute":
+            known = {"status": "d.state", "end_time": "d.ended", "run_id": "d.run_id", "artifact_uri": URI}
+            column = known.get(order.key) or f"d.{COLUMNS[order.key]}"
+        else:
+            scope.append(Sql("d.name = ?", (order.key,)))
+        if len(runs) > RARE and order.kind != "attribute":
+            text, values = all_of([*scope, among("d.experiment", self.search.experiments)])
+            source = indexed(self.dialect, table, f"{table}_value")
+            column = "d.head" if order.kind != "metric" else column
+            rows = fetch(self.connection, f"SELECT d.run_id, {column} FROM {source} WHERE {text}", *values)
+            if order.kind == "metric":
+                yield from rows
+                return
+            yield from (row for row in rows if len(row[1]) < INDEXED)
+            cut = {row[0] for row in rows if len(row[1]) >= INDEXED}
+            runs = [run for run in runs if run[0] in cut]
         for start in range(0, len(runs), _PROBE):
             ids = among("d.run_id", [run_id for run_id, _ in runs[start : start + _PROBE]])
-            if order.kind == "attribute":
-                column = {"status": "d.state", "end_time": "d.ended", "run_id": "d.run_id", "artifact_uri": URI}.get(order.key)
-                select = f"SELECT d.run_id, {column or f'd.{COLUMNS[order.key]}'} FROM runs d WHERE d.project = ?"
-                of: tuple[Any, ...] = (self.search.project,)
-            else:
-                select = f"SELECT d.run_id, d.value FROM {TABLES[order.kind]} d WHERE d.project = ? AND d.name = ?"
-                of = (self.search.project, order.key)
-            for run_id, value in fetch(self.connection, f"{select} AND {ids.text}", *of, *ids.values):
-                if order.key == "status" and order.kind == "attribute":
-                    value = STATUS[value]
-                values[run_id] = (NUMBER, value) if value is not None else (NAN if order.kind == "metric" else MISSING, 0)
-        return values
+            text, values = all_of([*scope, ids])
+            yield from fetch(
+                self.connection, f"SELECT d.run_id, {column.replace('d.head', 'd.value')} FROM {table} d WHERE {text}", *values
+            )
 
     # ── in the order of an index ─────────────────────────────────────────────────────────────────────────────────
 

@@ -29,6 +29,11 @@ def environments(tx: Connection) -> list[tuple[str, str, Project]]:
     return [(p, e, msgspec.convert(d, Project)) for p, e, d in rows]
 
 
+def logged_projects(tx: Connection) -> list[str]:
+    """Projects that runs or experiments were recorded in, applied or not."""
+    return list(tx.execute(select(t.experiments.c.project).distinct().order_by(t.experiments.c.project)).scalars())
+
+
 def running_of(tx: Connection, project: str, environment: str) -> list[tuple[str, str]]:
     """(run id, pipeline) of runs that have not ended in an environment."""
     rows = tx.execute(
