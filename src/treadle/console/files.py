@@ -195,28 +195,30 @@ def _viewed(desk: Desk, file: Artifact, title: str, home: str) -> Response:
     )
 
 
-def _head(desk: Desk, file: Artifact, most: int) -> bytes:
-    with contextlib.closing(_opened(desk, file)) as opened:
-        return opened.read(most)
+def head(desk: Desk, file: Artifact, most: int) -> bytes:
+    """The first bytes of a file."""
+    with contextlib.closing(opened(desk, file)) as source:
+        return source.read(most)
 
 
-def _opened(desk: Desk, file: Artifact) -> BinaryIO:
+def opened(desk: Desk, file: Artifact) -> BinaryIO:
+    """A file's bytes, to be closed by the caller."""
     return desk.workshop.blobs.open_read(file.digest)
 
 
 def _text(desk: Desk, file: Artifact) -> dict[str, Any]:
-    head = _head(desk, file, CHARACTERS * 4)
-    if b"\0" in head[:8192]:
+    first = head(desk, file, CHARACTERS * 4)
+    if b"\0" in first[:8192]:
         return {"text": None}
-    text = head.decode("utf-8", "replace")
-    cut = len(text) > CHARACTERS or len(head) < file.size
+    text = first.decode("utf-8", "replace")
+    cut = len(text) > CHARACTERS or len(first) < file.size
     return {"text": text[:CHARACTERS], "note": f"The first {CHARACTERS:,} characters; download it for the rest." if cut else ""}
 
 
 def _json(desk: Desk, file: Artifact) -> dict[str, Any]:
     if file.size > PARSED or file.path.lower().endswith(".jsonl"):
         return _text(desk, file)
-    content = _head(desk, file, PARSED + 1)
+    content = head(desk, file, PARSED + 1)
     try:
         told = json.loads(content)
     except (ValueError, RecursionError):
@@ -232,12 +234,12 @@ def _table(desk: Desk, file: Artifact) -> dict[str, Any]:
     name = file.path.lower()
     if name.endswith(".parquet"):
         return {"grid": _parquet(desk, file)}
-    head = _head(desk, file, PARSED).decode("utf-8-sig", "replace")
-    reader = csv.reader(io.StringIO(head), delimiter="\t" if name.endswith(".tsv") else ",")
+    first = head(desk, file, PARSED).decode("utf-8-sig", "replace")
+    reader = csv.reader(io.StringIO(first), delimiter="\t" if name.endswith(".tsv") else ",")
     rows = [row for row, _ in zip(reader, range(ROWS + 2), strict=False)]
-    if len(head) >= PARSED and len(rows) <= ROWS:
+    if len(first) >= PARSED and len(rows) <= ROWS:
         rows = rows[:-1]  # the last may be cut
-    grid = _grid(rows[0] if rows else [], rows[1 : ROWS + 1], None if len(rows) > ROWS + 1 or len(head) >= PARSED else len(rows) - 1)
+    grid = _grid(rows[0] if rows else [], rows[1 : ROWS + 1], None if len(rows) > ROWS + 1 or len(first) >= PARSED else len(rows) - 1)
     return {"grid": grid}
 
 
@@ -247,10 +249,10 @@ def _parquet(desk: Desk, file: Artifact) -> Grid:
     if file.size > _PARQUET:
         raise ValueError("it is larger than 512 MB")
     try:
-        with contextlib.closing(_opened(desk, file)) as opened:
-            total = int(pl.scan_parquet(opened).select(pl.len()).collect().item())
-            opened.seek(0)
-            frame = pl.read_parquet(opened, n_rows=ROWS)
+        with contextlib.closing(opened(desk, file)) as source:
+            total = int(pl.scan_parquet(source).select(pl.len()).collect().item())
+            source.seek(0)
+            frame = pl.read_parquet(source, n_rows=ROWS)
     except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException) as error:
         raise ValueError(str(error)) from error
     return _grid(frame.columns, [[_cell(v) for v in row] for row in frame.rows()], total)
@@ -296,11 +298,11 @@ def raw(desk: Desk) -> Response:
         name = path.rpartition("/")[2]
         plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\/' else "_" for c in name)
         headers["content-disposition"] = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-    return StreamingResponse(chunks(_opened(desk, file)), media_type=media, headers=headers)
+    return StreamingResponse(chunks(opened(desk, file)), media_type=media, headers=headers)
 
 
-def chunks(opened: BinaryIO) -> Iterator[bytes]:
+def chunks(source: BinaryIO) -> Iterator[bytes]:
     """The bytes of an open file, which is closed after the last."""
-    with contextlib.closing(opened):
-        while chunk := opened.read(_CHUNK):
+    with contextlib.closing(source):
+        while chunk := source.read(_CHUNK):
             yield chunk

@@ -22,7 +22,7 @@ from treadle.api.app import build_app
 from treadle.api.server import bind
 from treadle.client import Client
 from treadle.ledger.sealer import seal
-from treadle.operations import data, diagnosis, ledger, monitoring, operations, pipelines, registry, releases, tracking
+from treadle.operations import data, diagnosis, ledger, monitoring, operations, pipelines, registry, releases, tracking, webhooks
 from treadle.operations import workshop as whole
 from treadle.records.calls import Role
 from treadle.records.definitions import Column, Dataset, Endpoint, Entry, Environment, Parameter, Pipeline, Project
@@ -85,7 +85,7 @@ def bundle(number: int) -> bytes:
     )
 
 
-BUNDLES = [digest(bundle(n)) for n in (1, 2)]
+BUNDLES = [digest(bundle(n)) for n in (1, 2, 3)]
 VERSION = {"delta_version": 1, "rows": 10, "added_rows": 10, "columns": (Column(name="at", dtype="datetime"),), "source": "a.csv"}
 RUN = {"project": P, "run_id": "run_1"}
 ENV = {"project": P, "environment": "dev"}
@@ -94,6 +94,51 @@ LOGGED = {"project": P, "run_id": "logged"}
 DIGEST, SIZE = BUNDLES[0], len(bundle(1))
 POINTS = [Point(key="auc", value=0.5 + s / 10, step=s, time=s * 1_000_000) for s in range(5)]
 FILE = {"project": P, "owner": "logged", "path": "plots/roc.svg"}
+
+#: Registered models as things of their own, a part of the script.
+MODELS: list[Any] = [
+    registry.CreateModel(project=P, model="fare", description="what it costs", tags={"team": "ü"}),
+    registry.CreateModel(project=P, model="fare"),
+    registry.GetModel(project=P, model="fare"),
+    registry.GetModel(project=P, model="none"),
+    registry.UpdateModel(project=P, model="fare", description="price", remove_tags=["team"]),
+    registry.SearchModels(project=P, filter="name LIKE 'fa%'"),
+    registry.SearchModels(project=P, filter="name LIKE"),
+    registry.CreateVersion(project=P, model="fare", run_id="run_1", source="runs:/run_1/model", metrics={"mae": 2.5}),
+    registry.CreateVersion(project=P, model="fare", number=2, run_id="run_1", source="runs:/run_1/model"),
+    registry.CreateVersion(project=P, model="fare", run_id="run_1", source="file:///etc/passwd"),
+    registry.CreateVersion(project=P, model="delay", number=3, run_id="run_1", source="runs:/run_1/model"),
+    registry.SealVersion(project=P, model="delay", number=3, bundle_digest=BUNDLES[2]),
+    registry.SealVersion(project=P, model="fare", number=1, bundle_digest=BUNDLES[2]),
+    registry.SearchVersions(project=P, filter="name = 'fare'", order_by=["metrics.mae DESC"]),
+    registry.SearchVersions(project=P, filter="nothing ="),
+    registry.UpdateVersion(project=P, model="fare", number=1, description="first", pinned=True),
+    registry.SetVersionTags(project=P, model="fare", number=1, tags={"a": "b"}),
+    registry.SetStage(project=P, model="fare", number=2, stage="Staging"),
+    registry.SetStage(project=P, model="fare", number=2, stage="Nowhere"),
+    registry.DownloadVersion(project=P, model="fare", number=1),
+    registry.GetUses(project=P, model="fare", number=1),
+    registry.CompareVersions(project=P, model="fare", left=1, right=2),
+    registry.SetAlias(project=P, model="fare", alias="best", number=1),
+    registry.DeleteAlias(project=P, model="fare", alias="best"),
+    registry.AddComment(project=P, comment_id="c1", subject="model/fare/1", text="looks good"),
+    registry.ListComments(project=P, subject="model/fare/1"),
+    registry.UpdateCard(project=P, model="fare", sections={"intended_use": "fares"}),
+    registry.GetCard(project=P, model="fare", number=1),
+    registry.GetCard(project=P, model="fare", number=9),
+    registry.DeleteVersion(project=P, model="fare", number=1),
+    registry.DeleteVersion(project=P, model="fare", number=2),
+    registry.RenameModel(project=P, model="fare", name="price"),
+    registry.DeleteModel(project=P, model="price", preview=True),
+    webhooks.CreateWebhook(
+        project=P, webhook_id="w1", name="told", address="https://hooks.example.com/x", events=["registered_model.created"]
+    ),
+    webhooks.CreateWebhook(project=P, webhook_id="w2", name="told", address="http://10.0.0.1/x", events=["registered_model.created"]),
+    webhooks.GetWebhook(project=P, webhook_id="w1"),
+    webhooks.ListWebhooks(project=P),
+    webhooks.UpdateWebhook(project=P, webhook_id="w1", state="disabled"),
+    webhooks.DeleteWebhook(project=P, webhook_id="w1"),
+]
 
 #: Experiment tracking, a part of the script.
 TRACKING: list[Any] = [
@@ -267,6 +312,7 @@ SCRIPT: list[Any] = [
     registry.ListApprovals(project=P, state=None),
     registry.MoveVersion(project=P, model="delay", number=2, state="archived", reason="old"),
     registry.MoveVersion(project=P, model="delay", number=1, state="released"),
+    *MODELS,
     releases.GetSnapshot(**ENV),
     releases.StartRelease(**ENV, release_id="rel_1", endpoint="delay", version=1),
     releases.StartRelease(**ENV, release_id="rel_2", endpoint="delay", version=2),
@@ -347,7 +393,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, stores: tuple[str | None,
     found: list[tuple[Any, Any, Any]] = []
     with open_home(root / "local", store=stores[0]) as local, open_home(root / "remote", store=stores[1]) as remote:
         for home in (local, remote):
-            for number in (1, 2):
+            for number in (1, 2, 3):
                 home.blobs.put(bundle(number))
         app = build_app(remote.dispatch, authenticate=remote.access.authenticate, nobody=remote.actor)
         listener = bind("127.0.0.1", 0)

@@ -155,14 +155,16 @@ class Plan:
         self.limit = limit
         self.dialect = connection.dialect.name
         self.key = sort_key(search.orders)
-        self.batch = limit
+        self.rarest: Comparison | None = None  # drives a walk in order of time
 
     def found(self, after: Found | None) -> Iterator[Found]:
         """The runs behind a position."""
+        first = self.search.orders[0] if self.search.orders else None
         rare = self._rare()
         if rare is not None:
-            return self._gathered(rare, after)
-        first = self.search.orders[0] if self.search.orders else None
+            if rare[0] is None or not self._in_order(rare[0], first):
+                return self._gathered(rare, after)
+            self.rarest = rare[0]
         if first is not None and (first.kind, first.key) in [("attribute", k) for k in ("run_id", "user_id", "artifact_uri")]:
             return self._gathered((None, Range("runs", "runs_created", self._stage())), after)
         if len(self.search.orders) > 1:
@@ -195,6 +197,14 @@ class Plan:
             if count < least:
                 best, least = candidate, count
         return best
+
+    def _in_order(self, comparison: Comparison, first: Order | None) -> bool:
+        """Whether a comparison's index gives its matches in the order of the search, so that they need not be fetched all."""
+        if len(self.search.orders) > 1:
+            return False
+        if first is None or (first.kind, first.key) == ("attribute", "start_time"):
+            return self._equality(comparison) is not None
+        return comparison.kind == "metric" and (first.kind, first.key) == ("metric", comparison.key)
 
     def _scope(self) -> Sql:
         return all_of([Sql("d.project = ?", (self.search.project,)), among("d.experiment", self.search.experiments)])
@@ -434,7 +444,7 @@ class Plan:
     def _timed_paths(self, *, down: bool) -> list[Path]:
         """An equality whose index goes on with the time, or else all runs."""
         low, high = moment_bounds(self.search.comparisons, "start_time")
-        for c in self.search.comparisons:
+        for c in [self.rarest] if self.rarest else self.search.comparisons:
             found = self._equality(c)
             if found is not None:
                 table, index, owns, held = found
