@@ -93,6 +93,7 @@ ENV = {"project": P, "environment": "dev"}
 LOGGED = {"project": P, "run_id": "logged"}
 DIGEST, SIZE = BUNDLES[0], len(bundle(1))
 POINTS = [Point(key="auc", value=0.5 + s / 10, step=s, time=s * 1_000_000) for s in range(5)]
+HOOK: dict[str, Any] = {"project": P, "name": "told", "events": ["registered_model.created"]}
 FILE = {"project": P, "owner": "logged", "path": "plots/roc.svg"}
 
 #: Registered models as things of their own, a part of the script.
@@ -133,7 +134,7 @@ MODELS: list[Any] = [
     webhooks.CreateWebhook(
         project=P, webhook_id="w1", name="told", address="https://hooks.example.com/x", events=["registered_model.created"]
     ),
-    webhooks.CreateWebhook(project=P, webhook_id="w2", name="told", address="http://10.0.0.1/x", events=["registered_model.created"]),
+    webhooks.CreateWebhook(**HOOK, webhook_id="w2", address="http://10.0.0.1/x"),
     webhooks.GetWebhook(project=P, webhook_id="w1"),
     webhooks.ListWebhooks(project=P),
     webhooks.UpdateWebhook(project=P, webhook_id="w1", state="disabled"),
