@@ -77,10 +77,11 @@ def fill(url: str, count: int, experiment: str, *, seed: int = 0) -> None:
                 database.write(lambda tx, some=some: _insert(tx, some, experiment))
             else:
                 database.write(lambda tx, some=some: _copy(tx, some, experiment))
-        if database.dialect == "postgresql":
-            with database.read() as connection:
-                connection.exec_driver_sql("COMMIT")
-                connection.exec_driver_sql("VACUUM ANALYZE")
+    if url.startswith("postgresql"):
+        import psycopg
+
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
 
 
 def _tables(runs: list[FakeRun], experiment: str) -> list[tuple[Any, tuple[str, ...], list[tuple[Any, ...]]]]:
