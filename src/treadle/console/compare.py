@@ -10,6 +10,7 @@ from treadle.console import listing as listings
 from treadle.console import words
 from treadle.console.asked import Address
 from treadle.console.desk import Desk
+from treadle.operations.diagnosis import CompareRuns
 from treadle.operations.tracking import GetFile, GetTrackedRun
 from treadle.records.errors import TreadleError
 from treadle.records.tracking import RunInput, TrackedRun
@@ -57,6 +58,7 @@ def page(desk: Desk) -> Response:
     return desk.page(
         "compare.html",
         sentence=single,
+        changed=_changed(desk, ids) if len(runs) == 2 else "",
         runs=[
             {
                 "id": r.run_id,
@@ -77,9 +79,17 @@ def page(desk: Desk) -> Response:
     )
 
 
+def _changed(desk: Desk, ids: list[str]) -> str:
+    """What changed from the first to the second, and so may be the cause; nothing where it cannot be told."""
+    try:
+        return desk.call(CompareRuns(project=desk.project, run_id=ids[1], since=ids[0])).text
+    except TreadleError:
+        return ""
+
+
 def _lines(keys: listings.Keys) -> list[str]:
     """Metrics to draw, the longest line first."""
-    return sorted(keys.metrics, key=lambda k: k != keys.line)
+    return sorted(keys.metrics, key=lambda k: (k != keys.line, k.startswith(listings.INSIDE)))
 
 
 def _many(n: int) -> str:
@@ -91,7 +101,7 @@ def facts(runs: list[TrackedRun], only: bool) -> list[Section]:
     values = [{p.key: p for p in r.metrics} for r in runs]
     metrics = [
         _numbers(key, [float(v[key].value) if key in v else None for v in values])
-        for key in sorted({k for v in values for k in v}, key=lambda k: (k.startswith(listings.MACHINE), k))
+        for key in sorted({k for v in values for k in v}, key=lambda k: (k.startswith(listings.MACHINE), k.startswith(listings.INSIDE), k))
     ]
     params = [_row(k, [r.params.get(k) for r in runs]) for k in sorted({k for r in runs for k in r.params})]
     about = [

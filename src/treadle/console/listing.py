@@ -34,6 +34,8 @@ _SHOWN = 5
 SIZES = (25, 50, 100, 200)
 #: What the machine was doing is no result: shown where asked for.
 MACHINE = ("system/", "process/")
+#: What `run.watch` and `run.timed` record of the inside, many a run: after the results.
+INSIDE = ("watch/", "profile/")
 #: Tags that clients set for themselves.
 QUIET_TAGS = ("mlflow.", "treadle.")
 NOTE = "mlflow.note.content"
@@ -157,7 +159,7 @@ def keys(runs: Iterable[TrackedRun]) -> Keys:
         params.update(run.params.keys())
         tags.update(run.tags.keys())
     return Keys(
-        metrics=sorted(metrics, key=lambda k: (k.startswith(MACHINE), -metrics[k], k)),
+        metrics=sorted(metrics, key=lambda k: (k.startswith(MACHINE), k.startswith(INSIDE), -metrics[k], k)),
         params=sorted(params, key=lambda k: (-params[k], k)),
         tags=sorted(tags, key=lambda k: (k.startswith(QUIET_TAGS), -tags[k], k)),
         line=max(sorted(furthest), key=lambda k: (furthest[k], metrics[k]), default=""),
@@ -166,7 +168,7 @@ def keys(runs: Iterable[TrackedRun]) -> Keys:
 
 def usual(found: Keys, *, everywhere: bool) -> tuple[str, ...]:
     """The columns that are shown where nobody chose."""
-    metrics = [k for k in found.metrics if not k.startswith(MACHINE)][:_SHOWN]
+    metrics = [k for k in found.metrics if not k.startswith(MACHINE + INSIDE)][:_SHOWN]
     return (
         *(("experiment",) if everywhere else ()),
         *_USUAL,

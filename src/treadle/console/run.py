@@ -1,14 +1,14 @@
 """The page of one run: what a script logged, or what the engine executed; the same page for both.
 
-The part that changes while a run is at work is asked for again every few seconds until it has ended.
+The part that changes while a run is at work is asked for again every few seconds until it has ended; then the rest is, once.
 """
 
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
+from treadle.console import insides, words
 from treadle.console import listing as listings
-from treadle.console import words
 from treadle.console.asked import Address, Fields
 from treadle.console.desk import Desk, check_same_origin, version_of
 from treadle.console.files import entries
@@ -45,15 +45,9 @@ def page(desk: Desk) -> Response:
     """The whole page."""
     run_id = desk.request.path_params["run_id"]
     one: TrackedRun = desk.call(GetTrackedRun(project=desk.project, run_id=run_id))
-    detail: RunDetail = desk.call(GetRun(project=desk.project, run_id=run_id))
     part = _part(desk, one)
     html = desk.fragment("_run.html", **part)
-    home = desk.base + words.path("runs", run_id)
-    inside: Files = desk.call(ListFiles(project=desk.project, owner=run_id, limit=_FILES))
     experiment = desk.maybe(GetExperiment(project=desk.project, experiment=one.experiment_id, by="id"))
-    steps = part["steps_of"]
-    log, total = _tail(desk, run_id) if one.pipeline else ([], 0)
-    parent = one.parent_run or one.tags.get("mlflow.parentRunId")
     keys = [p.key for p in one.metrics]
     machine = [k for k in keys if k.startswith(listings.MACHINE)]
     return desk.page(
@@ -63,48 +57,76 @@ def page(desk: Desk) -> Response:
         crumbs=_crumbs(desk, one, experiment.name if experiment else one.experiment_id),
         live_part=html,
         version=version_of(html),
+        rest_part=desk.fragment("_rest.html", **_rest(desk, one, part["steps_of"])),
         notice=notice(Address.of(desk.request), desk.base),
-        error_text=one.error,
-        remedy=f"Once the cause is gone, go on from the failed step: treadle run --resume {run_id}" if one.error and one.pipeline else "",
         note=one.tags.get(listings.NOTE, ""),
-        charts=[k for k in keys if k not in machine],
+        charts=[k for k in keys if not k.startswith(listings.MACHINE + listings.INSIDE)],
+        inside=[k for k in keys if k.startswith(listings.INSIDE)],
         machine=machine,
         at_once=_CHARTS,
-        files=entries(inside, home),
-        more_files=bool(inside.page.next),
-        home=home,
-        parent=parent,
-        children=_children(desk, run_id),
-        inputs=[_input(i) for i in one.inputs],
-        models=_models(desk, one),
-        versions=_versions(desk, run_id),
-        patch=f"{home}/files/{_PATCH}" if one.tags.get("treadle.git.dirty") == "true" else "",
-        lock=f"{home}/files/{_LOCK}" if "treadle.command" in one.tags else "",
-        tables=[_steps(steps)] if one.pipeline else [],
-        facts=_facts(desk, one, detail.run),
-        tags=sorted((k, v) for k, v in one.tags.items() if k != listings.NOTE),
-        log=log,
-        log_note=f"the last {len(log)} of {total:,} lines" if total > len(log) else "",
+        parent=one.parent_run or one.tags.get("mlflow.parentRunId"),
     )
 
 
 def live(desk: Desk) -> Response:
-    """The part that changes."""
+    """The part that changes; once the run has ended it asks for the rest too, once."""
     one: TrackedRun = desk.call(GetTrackedRun(project=desk.project, run_id=desk.request.path_params["run_id"]))
-    return desk.swapped(desk.fragment("_run.html", **_part(desk, one)))
+    part = _part(desk, one)
+    ended = "" if part["live"] else f"{desk.base}{words.path('runs', one.run_id)}/rest"
+    return desk.swapped(desk.fragment("_run.html", **{**part, "ended": ended}))
+
+
+def rest(desk: Desk) -> Response:
+    """What only changes much when a run ends: files, models, tags, the record, the log."""
+    one: TrackedRun = desk.call(GetTrackedRun(project=desk.project, run_id=desk.request.path_params["run_id"]))
+    steps: list[Step] = desk.call(ListSteps(project=desk.project, run_id=one.run_id)) if one.pipeline else []
+    return desk.swapped(desk.fragment("_rest.html", **_rest(desk, one, steps)))
 
 
 def _part(desk: Desk, one: TrackedRun) -> dict[str, Any]:
     steps: list[Step] = desk.call(ListSteps(project=desk.project, run_id=one.run_id)) if one.pipeline else []
     alive = str(one.state) in listings.LIVE
-    shown = sorted(one.metrics, key=lambda p: (p.key.startswith(listings.MACHINE), p.key))
+    shown = sorted(one.metrics, key=lambda p: (p.key.startswith(listings.MACHINE), p.key.startswith(listings.INSIDE), p.key))
+    home = desk.base + words.path("runs", one.run_id)
     return {
         "one": one,
         "steps_of": steps,
         "sentence": _pipeline_sentence(desk, one, steps) if one.pipeline else _sentence(desk, one),
-        "live": f"{desk.base}{words.path('runs', one.run_id)}/live" if alive else "",
+        "live": f"{home}/live" if alive else "",
+        "ended": "",
+        "error_text": one.error,
+        "remedy": f"Once the cause is gone, go on from the failed step: treadle run --resume {one.run_id}" if one.pipeline else "",
         "metrics": [(p, listings.told(p.value)) for p in shown],
         "params": sorted(one.params.items()),
+        "diagnosis": f"{home}/diagnosis" if insides.examined(one) else "",
+    }
+
+
+def _rest(desk: Desk, one: TrackedRun, steps: list[Step]) -> dict[str, Any]:
+    run_id = one.run_id
+    detail: RunDetail = desk.call(GetRun(project=desk.project, run_id=run_id))
+    home = desk.base + words.path("runs", run_id)
+    inside: Files = desk.call(ListFiles(project=desk.project, owner=run_id, limit=_FILES))
+    log, total = _tail(desk, run_id) if one.pipeline else ([], 0)
+    chosen = Address(f"{home}/insides", [(k, v) for k, v in Address.of(desk.request).pairs if k in ("tensor", "step")])
+    return {
+        "one": one,
+        "note": one.tags.get(listings.NOTE, ""),
+        "insides": chosen.to() if insides.has_files(desk, run_id) else "",
+        "files": entries(inside, home),
+        "more_files": bool(inside.page.next),
+        "home": home,
+        "children": _children(desk, run_id),
+        "inputs": [_input(i) for i in one.inputs],
+        "models": _models(desk, one),
+        "versions": _versions(desk, run_id),
+        "patch": f"{home}/files/{_PATCH}" if one.tags.get("treadle.git.dirty") == "true" else "",
+        "lock": f"{home}/files/{_LOCK}" if "treadle.command" in one.tags else "",
+        "tables": [_steps(steps)] if one.pipeline else [],
+        "facts": _facts(desk, one, detail.run),
+        "tags": sorted((k, v) for k, v in one.tags.items() if k != listings.NOTE),
+        "log": log,
+        "log_note": f"the last {len(log)} of {total:,} lines" if total > len(log) else "",
     }
 
 

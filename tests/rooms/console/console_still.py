@@ -12,10 +12,11 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from treadle.operations import ledger, monitoring, pipelines, registry, releases, tracking, workshop
+from treadle.operations import artifacts, diagnosis, ledger, monitoring, pipelines, registry, releases, tracking, workshop
 from treadle.operations.workshop import Overview, ProjectSummary, Station
 from treadle.records.calls import Actor, Role
 from treadle.records.definitions import Canary, Dataset, Endpoint, Environment, FeatureView, Project, Window
+from treadle.records.diagnosis import Diagnosis, Finding, RunDifference
 from treadle.records.digests import digest as digest_of_bytes
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Artifact, Event, Page, Reason, Run, Step
@@ -375,6 +376,17 @@ MODEL = RegisteredModel(
     aliases={"best": 9},
 )
 
+OVERFIT = Finding(
+    rule="overfitting",
+    severity="warning",
+    text="valid/loss rises from its best, 0.31 at step 400, to 0.38, while train/loss falls.",
+    advice="Stop earlier, or regularise.",
+    metrics=["valid/loss", "train/loss"],
+    first_step=400,
+    last_step=1200,
+)
+RULE = artifacts.RetentionRule(rule_id="old-failures", what="failed_runs", days=30, experiment="77", keep_tagged="keep")
+
 
 def history(request: Any) -> tracking.Columns:
     """Twenty points."""
@@ -466,6 +478,23 @@ class Still:
             tracking.GetFile: lambda r: next((f for f in self.files if f.path == r.path), None) or self._lacks("file"),
             tracking.GetLoggedModel: LOGGED,
             tracking.MetricColumns: history,
+            diagnosis.DiagnoseRun: lambda r: Diagnosis(project="flights", run_id=r.run_id, findings=[OVERFIT], examined=3),
+            diagnosis.CompareRuns: lambda r: RunDifference(
+                project="flights",
+                before=r.since,
+                after=r.run_id,
+                text="Only data changed (flights version 3 → version 4). Metrics: auc 0.81 → 0.74 (worse).",
+            ),
+            artifacts.ListRetention: [RULE],
+            artifacts.SetRetention: RULE,
+            artifacts.ApplyRetention: lambda r: Removed(
+                preview=r.preview,
+                binned=2,
+                runs=1,
+                freed_bytes=4096,
+                things=[f"bin run/{1:032x}", f"run/{2:032x}"],
+                kept=["run/9: model delay 8 was made of it"],
+            ),
             tracking.RemoveForGood: lambda r: Removed(
                 preview=r.preview, runs=1, metric_points=40, freed_bytes=2048, things=r.things, kept=["run/9: model delay 8 was made of it"]
             ),

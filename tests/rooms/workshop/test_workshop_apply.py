@@ -7,6 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from treadle.operations.ledger import ListEvents
+from treadle.operations.registry import CreateModel
+from treadle.operations.tracking import StartRun
 from treadle.operations.workshop import ApplyProject, GetApplied, GetOverview, ListProjects, WhyPrediction
 from treadle.records.definitions import Dataset, Endpoint, Environment, Project
 from treadle.records.digests import digest_of
@@ -119,3 +121,9 @@ def _call(shop: Workshop):
     from treadle.records.calls import Call
 
     return Call(actor=shop.actor, event_time=shop.clock.now())
+
+
+def test_projects_that_scripts_log_to_are_listed_and_the_default_experiment_alone_is_none(shop):
+    shop.call(StartRun(project="logged", run_id="r"))
+    shop.call(CreateModel(project="modelled", model="m"))
+    assert [(p.name, p.environments) for p in shop.call(ListProjects())] == [("logged", []), ("modelled", [])]

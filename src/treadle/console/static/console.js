@@ -277,7 +277,7 @@
   });
   document.addEventListener("htmx:error", () => lost(true));
   document.addEventListener("htmx:after:swap", draw);
-  document.addEventListener("visibilitychange", () => { const poll = $("#poll"); if (!document.hidden && poll) poll.dispatchEvent(new Event("wake")); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) for (const one of document.querySelectorAll("#poll, [data-wake]")) one.dispatchEvent(new Event("wake")); });
 
   // ── keys ───────────────────────────────────────────────────────────────────────────────────────────────────────
   document.addEventListener("keydown", (event) => {

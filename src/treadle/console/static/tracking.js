@@ -226,12 +226,26 @@
   }
 
   // ── when something came ────────────────────────────────────────────────────────────────────────────────────────
-  document.addEventListener("htmx:after:swap", () => {
+  document.addEventListener("htmx:after:swap", (event) => {
+    const by = event.detail.ctx && event.detail.ctx.sourceElement;
+    if (by && by.id === "ended") for (const one of $$("[data-wake]")) one.dispatchEvent(new Event("wake"));
+    if (by && by.id !== "poll") return;
     showTicks();
     const block = $("#drawn"), sentence = $("#said");
     if (block && sentence && block.dataset.said !== undefined && sentence.textContent !== block.dataset.said) sentence.textContent = block.dataset.said;
     if (section && !section.hidden && setting("chart") === "lines" && onPage().some((r) => r.live)) redraw();
     if (lines && lines.dataset.run) for (const f of $$(".small-chart[data-drawn]")) ask(f, true);
+  });
+  // What somebody writes in an open form stays when the page around it is brought up to date.
+  document.addEventListener("toggle", (event) => { if (event.target.id === "edit") event.target.toggleAttribute("hx-morph-skip", event.target.open); }, true);
+  // Which tensor is drawn, and at which step, stands in the address.
+  document.addEventListener("change", (event) => {
+    const look = event.target.closest("#look");
+    if (look) remember({ tensor: $("[name=tensor]", look).value, step: $("[name=step]", look).value });
+  });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-tensor]");
+    if (link && !event.ctrlKey && !event.metaKey) remember({ tensor: link.dataset.tensor, step: null });
   });
   let resized = 0;
   const again = () => { if (section && !section.hidden) { drawnFor = ""; redraw(); } for (const f of $$(".small-chart[data-drawn]")) ask(f); };

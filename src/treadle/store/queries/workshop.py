@@ -3,9 +3,10 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, literal, or_, select
 
 from treadle.records.definitions import Project
+from treadle.records.tracking import DEFAULT_EXPERIMENT
 from treadle.store import tables as t
 
 
@@ -30,8 +31,11 @@ def environments(tx: Connection) -> list[tuple[str, str, Project]]:
 
 
 def logged_projects(tx: Connection) -> list[str]:
-    """Projects that runs or experiments were recorded in, applied or not."""
-    return list(tx.execute(select(t.experiments.c.project).distinct().order_by(t.experiments.c.project)).scalars())
+    """Projects that runs, experiments or models were recorded in, applied or not; the default experiment alone is nobody's doing."""
+    e = t.experiments.c
+    used = [select(literal(1)).where(table.c.project == e.project).exists() for table in (t.runs, t.models)]
+    query = select(e.project).where(or_(e.experiment_id != DEFAULT_EXPERIMENT, *used)).distinct().order_by(e.project)
+    return list(tx.execute(query).scalars())
 
 
 def running_of(tx: Connection, project: str, environment: str) -> list[tuple[str, str]]:
