@@ -154,7 +154,7 @@ def keys(runs: Iterable[TrackedRun]) -> Keys:
     for run in runs:
         metrics.update({p.key for p in run.metrics})
         for p in run.metrics:
-            if not p.key.startswith(MACHINE):
+            if not p.key.startswith(MACHINE + INSIDE):
                 furthest[p.key] = max(p.step, furthest.get(p.key, p.step))
         params.update(run.params.keys())
         tags.update(run.tags.keys())
