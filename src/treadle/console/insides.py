@@ -31,6 +31,7 @@ _LARGEST = 64 * 1024 * 1024
 _SECTIONS, _TENSORS, _STEPS, _BARS = 60, 300, 5000, 200
 #: The drawing of a histogram.
 WIDE, HIGH = 480, 120
+_FACTS = (("mean", "mean"), ("std", "deviation"), ("norm", "norm"), ("min", "least"), ("max", "greatest"))
 _NUMBERS = ("mean", "std", "min", "max", "norm", "zeros", "saturated", "dead", "nan")
 #: Shares above which a cell wants attention, as the rules have them.
 _MUCH = {"saturated": 0.5, "dead": 0.4, "nan": 0.0}
@@ -298,8 +299,8 @@ def _told(value: object) -> str:
 def _facts(look: dict[str, Any]) -> list[tuple[str, str]]:
     shape = look.get("shape")
     facts = [("shape", " × ".join(str(n) for n in shape[:8]) or "a number")] if isinstance(shape, list) else []
-    facts += [(said, _told(look.get(key))) for key, said in (("mean", "mean"), ("std", "deviation"), ("norm", "norm"))]
-    return [*facts, ("values", f"{_told(look.get('min'))} to {_told(look.get('max'))}")]
+    facts += [(said, _told(look.get(key))) for key, said in _FACTS]
+    return facts
 
 
 class Bars(Struct, frozen=True, kw_only=True):

@@ -51,6 +51,8 @@ PAGES = (
     "/logged-models/m-1",
     f"/compare?runs={1:032x},{2:032x}",
     f"/removals?thing=run/{1:032x}",
+    "/removals/retention",
+    "/removals/retention?preview=1",
     "/models",
     "/models/delay",
     "/models/delay?delete=1",
