@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, literal, or_, select
+from sqlalchemy import Connection, delete, func, insert, literal, select
 
 from treadle.records.definitions import Project
 from treadle.records.tracking import DEFAULT_EXPERIMENT
@@ -33,8 +33,8 @@ def environments(tx: Connection) -> list[tuple[str, str, Project]]:
 def logged_projects(tx: Connection) -> list[str]:
     """Projects that runs, experiments or models were recorded in, applied or not; the default experiment alone is nobody's doing."""
     e = t.experiments.c
-    used = [select(literal(1)).where(table.c.project == e.project).exists() for table in (t.runs, t.models)]
-    query = select(e.project).where(or_(e.experiment_id != DEFAULT_EXPERIMENT, *used)).distinct().order_by(e.project)
+    ran = select(literal(1)).where(t.runs.c.project == e.project).exists()
+    query = select(e.project).where((e.experiment_id != DEFAULT_EXPERIMENT) | ran).union(select(t.models.c.project)).order_by("project")
     return list(tx.execute(query).scalars())
 
 
