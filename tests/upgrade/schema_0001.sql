@@ -8,8 +8,8 @@ CREATE TABLE actors (
 	disabled BOOLEAN NOT NULL, 
 	PRIMARY KEY (actor_id)
 );
-INSERT INTO "actors" VALUES('owner','Ada','person','admin',1795293924168166,0);
-INSERT INTO "actors" VALUES('ben','Ben','person','approver',1795293924203025,0);
+INSERT INTO "actors" VALUES('owner','Ada','person','admin',1795296361673772,0);
+INSERT INTO "actors" VALUES('ben','Ben','person','approver',1795296361681337,0);
 CREATE TABLE alarms (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -118,7 +118,7 @@ CREATE TABLE edges (
 	recorded_time BIGINT NOT NULL, 
 	PRIMARY KEY (project, child, parent, role)
 );
-INSERT INTO "edges" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','trained_on','run_1',1795293924345374);
+INSERT INTO "edges" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','trained_on','run_1',1795296361710059);
 CREATE TABLE events (
 	project VARCHAR(200) NOT NULL, 
 	event_id VARCHAR(200) NOT NULL, 
@@ -136,10 +136,10 @@ CREATE TABLE events (
 	PRIMARY KEY (project, event_id), 
 	CONSTRAINT events_seq UNIQUE (seq)
 );
-INSERT INTO "events" VALUES('','evt_01m7zxpjvbvswkgd6sg8r4kwff','','treadle.actor.created','actor/ben','system',1364731200000000,1795293924203260,'ebdadb0e30797a314981a664987878cbeb6eaf5e0870676a6bfe6723350239a4','e4be5cde72ec446f5413e9e26f6acfd3','{"actor_id":"ben","kind":"person","name":"Ben","role":"approver"}',1,'c0bad20a45145bb1292440973cbce72918711d2e28aa42266664044250e052c9');
-INSERT INTO "events" VALUES('flights','evt_01m7zxpjw3yz4pgcr5s90y422c','dev','treadle.run.created','run/run_1','system',1364731200000000,1795293924227673,'9608bb129d842860d2cbb206c3d1442b34d5b8f86732d90ca1877f8cbee6e0ce','765a9220dbce88ba93aef9c0d0f41565','{"code_digest":"","definition_digest":"","environment":"dev","environment_digest":"","experiment":"default","git_revision":null,"params":{"seed":7},"parent_run":null,"pipeline":"delay","project":"flights","project_digest":"","reason":{"event_id":null,"facts":{},"kind":"demand","text":"asked for","trigger":null},"run_id":"run_1","state":"queued"}',2,'19004b70fa3bc7585559ee56f8fabe8041aa416fd59b72527c89f363f98170cc');
-INSERT INTO "events" VALUES('flights','evt_01m7zxpjwyq90dmgh7z6dr775x','dev','treadle.run.moved','run/run_1','system',1364731200000000,1795293924255016,'6ef898e8ad1d02cd99dc3189dd28168c1526136ec3f987572f56b3a1d87499c6','5224be0f629b3d1ad6541c741c499f99','{"error":null,"project":"flights","run_id":"run_1","state":"running"}',3,'620589c7e365e57a2fb419e4a8de6cf0eefdc8676154a756517e0dd634108a9b');
-INSERT INTO "events" VALUES('flights','evt_own','','acme.x','x','system',1795293924352560,1795293924353919,'672955596f2ee0336f0e407ea0bcae27ed2a6bfc294faa5b068441110581593e','8c03d3e12f161769b69ec07a752e37de','{"n":1}',NULL,NULL);
+INSERT INTO "events" VALUES('','evt_01m8000z6hshqwv4v84m53bvrw','','treadle.actor.created','actor/ben','system',1364731200000000,1795296361681588,'fe94c72ba8cf5d538e9b70d9813b63855c963865e908f60ab17af86080a5708d','97ab3e2120e75fb4f5025c5f5b352d62','{"actor_id":"ben","kind":"person","name":"Ben","role":"approver"}',1,'0a257b905235faa2b0a34fb6e8015f4b8088b6d61c434ff45123191775fcb709');
+INSERT INTO "events" VALUES('flights','evt_01m8000z6wnpw6a2ttff1r10vq','dev','treadle.run.created','run/run_1','system',1364731200000000,1795296361692400,'efe5fbc75a6792bf3e91558bc58acc90193eebd7ab29e630a42b2094a1672ec9','c58299beda2b4ae07fde93fbbb9174d7','{"code_digest":"","definition_digest":"","environment":"dev","environment_digest":"","experiment":"default","git_revision":null,"params":{"seed":7},"parent_run":null,"pipeline":"delay","project":"flights","project_digest":"","reason":{"event_id":null,"facts":{},"kind":"demand","text":"asked for","trigger":null},"run_id":"run_1","state":"queued"}',2,'1527a6cbb54ea2b3f40ea03145e8571a7b56ae769cd1f0bc87cffcd62aee3396');
+INSERT INTO "events" VALUES('flights','evt_01m8000z74qee84g4vr7jpt8sg','dev','treadle.run.moved','run/run_1','system',1364731200000000,1795296361700080,'5f69fb499209408df798646c66c73988da00261fba11902caa059b9bf24ab497','ce1dc916294153c7357aed35a6f57869','{"error":null,"project":"flights","run_id":"run_1","state":"running"}',3,'2086d520d754cc1ce401aa1bd178303f710a07468fed29a736bd5ff6cfe630f2');
+INSERT INTO "events" VALUES('flights','evt_own','','acme.x','x','system',1795296361711095,1795296361712171,'d7b8408eec8065ea66e881369fd4a9410a9655df8c39d3641fea32bdb752924f','d0bbc4195d06c6fd589bf2e117dee2e5','{"n":1}',NULL,NULL);
 CREATE TABLE experiment_tags (
 	project VARCHAR(200) NOT NULL, 
 	experiment_id VARCHAR(200) NOT NULL, 
@@ -165,7 +165,7 @@ CREATE TABLE experiments (
 	PRIMARY KEY (project, experiment_id), 
 	CONSTRAINT experiments_name UNIQUE (project, name)
 );
-INSERT INTO "experiments" VALUES('flights','0','Default','','active','','','system',1795293924216879,1795293924216879,NULL);
+INSERT INTO "experiments" VALUES('flights','0','Default','','active','','','system',1795296361688685,1795296361688685,NULL);
 CREATE TABLE firings (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -190,13 +190,13 @@ CREATE TABLE heads (
 	sealed_time BIGINT NOT NULL, 
 	PRIMARY KEY (seq)
 );
-INSERT INTO "heads" VALUES(3,'620589c7e365e57a2fb419e4a8de6cf0eefdc8676154a756517e0dd634108a9b',1795293924321925);
+INSERT INTO "heads" VALUES(3,'2086d520d754cc1ce401aa1bd178303f710a07468fed29a736bd5ff6cfe630f2',1795296361707712);
 CREATE TABLE home (
 	name VARCHAR(200) NOT NULL, 
 	value TEXT NOT NULL, 
 	PRIMARY KEY (name)
 );
-INSERT INTO "home" VALUES('home_id','home_01m7zxpjqn8t90e7eaykrx0595');
+INSERT INTO "home" VALUES('home_id','home_01m8000z3z7kxv3td8yt8tr3x6');
 INSERT INTO "home" VALUES('owner','owner');
 CREATE TABLE idempotency (
 	scope VARCHAR(200) NOT NULL, 
@@ -239,7 +239,7 @@ CREATE TABLE latest_metrics (
  WITHOUT ROWID
 
 ;
-INSERT INTO "latest_metrics" VALUES('flights','run_1','brier','0',1795293924216879,2,1364731200000000,0.15);
+INSERT INTO "latest_metrics" VALUES('flights','run_1','brier','0',1795296361688685,2,1364731200000000,0.15);
 CREATE TABLE log_lines (
 	project VARCHAR(200) NOT NULL, 
 	run_id VARCHAR(200) NOT NULL, 
@@ -392,7 +392,7 @@ CREATE TABLE params (
  WITHOUT ROWID
 
 ;
-INSERT INTO "params" VALUES('flights','run_1','seed','0',1795293924216879,'7','7');
+INSERT INTO "params" VALUES('flights','run_1','seed','0',1795296361688685,'7','7');
 CREATE TABLE releases (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -470,7 +470,7 @@ CREATE TABLE runs (
 	error TEXT, 
 	PRIMARY KEY (project, run_id)
 );
-INSERT INTO "runs" VALUES('flights','run_1','dev','0','delay','running','','','active','{"seed":7}','{"kind":"demand","text":"asked for","trigger":null,"event_id":null,"facts":{}}','system','','','','',NULL,NULL,1364731200000000,1795293924216879,1795293924216879,1364731200000000,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES('flights','run_1','dev','0','delay','running','','','active','{"seed":7}','{"kind":"demand","text":"asked for","trigger":null,"event_id":null,"facts":{}}','system','','','','',NULL,NULL,1364731200000000,1795296361688685,1795296361688685,1364731200000000,NULL,NULL,NULL);
 CREATE TABLE saved_views (
 	project VARCHAR(200) NOT NULL, 
 	view_id VARCHAR(200) NOT NULL, 
@@ -534,7 +534,7 @@ CREATE TABLE tags (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tags" VALUES('flights','run_1','owner','0',1795293924216879,'ada','ada');
+INSERT INTO "tags" VALUES('flights','run_1','owner','0',1795296361688685,'ada','ada');
 CREATE TABLE tokens (
 	token_id VARCHAR(200) NOT NULL, 
 	actor_id VARCHAR(400) NOT NULL, 
@@ -597,8 +597,24 @@ CREATE TABLE versions (
 	recorded_time BIGINT NOT NULL, 
 	PRIMARY KEY (project, digest)
 );
-INSERT INTO "versions" VALUES('flights','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','dataset','dataset',1,'{}',1364731200000000,1795293924344809);
-INSERT INTO "versions" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','model','model',1,'{}',1364731200000000,1795293924345326);
+INSERT INTO "versions" VALUES('flights','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','dataset','dataset',1,'{}',1364731200000000,1795296361709494);
+INSERT INTO "versions" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','model','model',1,'{}',1364731200000000,1795296361710004);
+CREATE TABLE webhook_deliveries (
+	project VARCHAR(200) NOT NULL, 
+	webhook_id VARCHAR(200) NOT NULL, 
+	delivery_id VARCHAR(200) NOT NULL, 
+	event_id VARCHAR(400) NOT NULL, 
+	event VARCHAR(400) NOT NULL, 
+	body TEXT NOT NULL, 
+	state VARCHAR(400) NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	due BIGINT NOT NULL, 
+	status INTEGER, 
+	error TEXT, 
+	created BIGINT NOT NULL, 
+	updated BIGINT NOT NULL, 
+	PRIMARY KEY (project, webhook_id, delivery_id)
+);
 CREATE TABLE webhooks (
 	project VARCHAR(200) NOT NULL, 
 	webhook_id VARCHAR(200) NOT NULL, 
@@ -632,44 +648,47 @@ CREATE TABLE windows (
 );
 CREATE INDEX tokens_actor ON tokens (actor_id);
 CREATE INDEX idempotency_age ON idempotency (recorded_time);
-CREATE INDEX events_project_seq ON events (project, seq);
-CREATE INDEX events_type_seq ON events (project, type, seq);
-CREATE INDEX events_unsealed ON events (seq, recorded_time, event_id);
 CREATE INDEX events_subject_seq ON events (project, subject, seq);
+CREATE INDEX events_type_seq ON events (project, type, seq);
+CREATE INDEX events_project_seq ON events (project, seq);
+CREATE INDEX events_unsealed ON events (seq, recorded_time, event_id);
 CREATE INDEX versions_kind_name ON versions (project, kind, name, number);
-CREATE INDEX edges_run ON edges (project, run_id);
 CREATE INDEX edges_parent ON edges (project, parent);
-CREATE INDEX experiments_newest ON experiments (project, lifecycle, created, experiment_id);
+CREATE INDEX edges_run ON edges (project, run_id);
 CREATE INDEX experiments_folder ON experiments (project, folder, name);
+CREATE INDEX experiments_newest ON experiments (project, lifecycle, created, experiment_id);
+CREATE INDEX runs_newest ON runs (project, recorded_time, run_id);
+CREATE INDEX runs_status ON runs (project, experiment, lifecycle, state, created, run_id);
+CREATE INDEX runs_pipeline ON runs (project, pipeline, recorded_time);
 CREATE INDEX runs_name ON runs (project, experiment, lifecycle, name, created, run_id);
 CREATE INDEX runs_parent ON runs (project, parent_run);
 CREATE INDEX runs_binned ON runs (project, deleted) WHERE deleted IS NOT NULL;
-CREATE INDEX runs_pipeline ON runs (project, pipeline, recorded_time);
-CREATE INDEX runs_ended ON runs (project, experiment, lifecycle, ended, created, run_id);
-CREATE INDEX runs_status ON runs (project, experiment, lifecycle, state, created, run_id);
 CREATE INDEX runs_created ON runs (project, experiment, lifecycle, created, run_id);
-CREATE INDEX runs_newest ON runs (project, recorded_time, run_id);
 CREATE INDEX runs_state ON runs (project, state, recorded_time);
+CREATE INDEX runs_ended ON runs (project, experiment, lifecycle, ended, created, run_id);
 CREATE INDEX params_value ON params (project, experiment, name, head, created, run_id);
 CREATE INDEX tags_value ON tags (project, experiment, name, head, created, run_id);
 CREATE INDEX latest_metrics_value ON latest_metrics (project, experiment, name, value, created, run_id);
 CREATE INDEX artifacts_digest ON artifacts (digest);
 CREATE INDEX uploads_age ON uploads (recorded_time);
-CREATE INDEX run_inputs_name ON run_inputs (project, experiment, name, created, run_id);
 CREATE INDEX run_inputs_digest ON run_inputs (project, experiment, digest, created, run_id);
+CREATE INDEX run_inputs_name ON run_inputs (project, experiment, name, created, run_id);
 CREATE INDEX run_models_model ON run_models (project, model_id);
-CREATE INDEX logged_models_created ON logged_models (project, experiment, lifecycle, created, model_id);
 CREATE INDEX logged_models_run ON logged_models (project, run_id);
+CREATE INDEX logged_models_created ON logged_models (project, experiment, lifecycle, created, model_id);
 CREATE INDEX logged_model_params_value ON logged_model_params (project, experiment, name, head, model_id);
 CREATE INDEX logged_model_tags_value ON logged_model_tags (project, experiment, name, head, model_id);
 CREATE INDEX logged_model_metrics_run ON logged_model_metrics (project, run_id);
 CREATE INDEX logged_model_metrics_value ON logged_model_metrics (project, experiment, name, value, model_id);
 CREATE INDEX saved_views_page ON saved_views (project, page, name);
 CREATE INDEX webhooks_newest ON webhooks (project, created, webhook_id);
+CREATE INDEX webhook_deliveries_newest ON webhook_deliveries (project, created, delivery_id);
+CREATE INDEX webhook_deliveries_event ON webhook_deliveries (project, event_id);
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (state, due);
 CREATE INDEX jobs_ready ON jobs (state, due, priority);
 CREATE INDEX steps_output ON steps (output);
-CREATE INDEX step_cache_run ON step_cache (project, run_id);
 CREATE INDEX step_cache_step ON step_cache (project, step, recorded_time);
+CREATE INDEX step_cache_run ON step_cache (project, run_id);
 CREATE INDEX firings_time ON firings (project, environment, name, event_time);
 CREATE INDEX firings_run ON firings (project, run_id);
 CREATE INDEX models_updated ON models (project, updated, model);

@@ -58,6 +58,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "worker": ("server", "worker", "Start a worker alone."),
         "gateway": ("server", "gateway", "Start one environment's gateway alone."),
         "doctor": ("admin", "doctor", "Check the home and this machine, and say what to do."),
+        "webhooks": ("webhooks", "webhooks", "Addresses that are told of changes: list, add, test, deliveries."),
         "audit": ("admin", "audit", "Verify the chain of events; print its head."),
         "actor": ("admin", "actor", "Who may act here: add, list, grant, revoke, disable."),
         "token": ("admin", "token", "Tokens: add, list, revoke."),

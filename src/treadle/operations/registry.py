@@ -185,7 +185,12 @@ class UpdateVersion(Struct, frozen=True, kw_only=True):
     review_due: dt.datetime | None = None
 
 
-@operation("POST /projects/{project}/models/{model}/versions/{number}/tags", allow="models:write", returns=ModelVersion, writes=MEASURES)
+@operation(
+    "POST /projects/{project}/models/{model}/versions/{number}/tags",
+    allow="models:write",
+    returns=ModelVersion,
+    writes=Writes("treadle.model.version_tagged", "model/{model}/{number}"),
+)
 class SetVersionTags(Struct, frozen=True, kw_only=True):
     """Set tags of a version, and remove those named in `remove`."""
 

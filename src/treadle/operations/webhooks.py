@@ -5,7 +5,7 @@ from msgspec import Struct
 from treadle.operations.ledger import Done
 from treadle.operations.table import Writes, operation
 from treadle.records.ledger import Page
-from treadle.records.models import Webhook
+from treadle.records.models import Webhook, WebhookDelivery, WebhookTest
 
 #: Their events are written by hand: a request has the secret in it, and an event must not.
 TOLD = Writes(measures=True)
@@ -18,6 +18,13 @@ class Webhooks(Struct, frozen=True, kw_only=True):
     page: Page
 
 
+class WebhookDeliveries(Struct, frozen=True, kw_only=True):
+    """A page of deliveries, newest first."""
+
+    items: list[WebhookDelivery]
+    page: Page
+
+
 @operation(
     "POST /projects/{project}/webhooks",
     allow="models:write",
@@ -25,7 +32,10 @@ class Webhooks(Struct, frozen=True, kw_only=True):
     writes=TOLD,
 )
 class CreateWebhook(Struct, frozen=True, kw_only=True):
-    """Keep an address with the events it wants (`model_version.created`, …). The secret signs deliveries and is never answered."""
+    """Keep an address with the events it wants (`model_version.created`, …). The secret signs deliveries and is never answered.
+
+    The operator names the hosts that may be called: TREADLE_WEBHOOK_HOSTS.
+    """
 
     project: str
     webhook_id: str
@@ -84,3 +94,28 @@ class DeleteWebhook(Struct, frozen=True, kw_only=True):
 
     project: str
     webhook_id: str
+
+
+@operation(
+    "POST /projects/{project}/webhooks/{webhook_id}/test",
+    allow="models:write",
+    returns=WebhookTest,
+    writes=Writes("treadle.webhook.tested", "webhook/{webhook_id}"),
+)
+class TryWebhook(Struct, frozen=True, kw_only=True):
+    """Send an example of an event (by default the first that it is told of) to a webhook now, once, and say what it answered."""
+
+    project: str
+    webhook_id: str
+    event: str = ""
+
+
+@operation("GET /projects/{project}/webhook-deliveries", allow="read", returns=WebhookDeliveries)
+class ListWebhookDeliveries(Struct, frozen=True, kw_only=True):
+    """Deliveries of the last days, newest first: of one webhook or all, in one state (waiting, delivered, failed, dropped) or any."""
+
+    project: str
+    webhook_id: str = ""
+    state: str = ""
+    limit: int = 100
+    page: str | None = None

@@ -260,6 +260,33 @@ class Webhook(Struct, frozen=True, kw_only=True):
     signed: bool = False  # it has a secret
 
 
+class WebhookDelivery(Struct, frozen=True, kw_only=True):
+    """One event on its way to one webhook."""
+
+    project: str
+    webhook_id: str
+    delivery_id: str
+    event_id: str
+    event: str  # model_version.created, …
+    state: str  # waiting | delivered | failed (given up) | dropped (the webhook was disabled meanwhile)
+    attempts: int
+    due: dt.datetime | None  # of the next attempt, where it waits
+    status: int | None  # of the last answer
+    error: str | None
+    created: dt.datetime
+    updated: dt.datetime
+
+
+class WebhookTest(Struct, frozen=True, kw_only=True):
+    """What became of a test delivery. The body of the answer is not kept."""
+
+    success: bool
+    delivery_id: str
+    event: str
+    status: int | None = None
+    error: str = ""
+
+
 class Approval(Struct, frozen=True, kw_only=True):
     """A question, whom it was put to, and the answer. After `expires`, business time, it can no longer be granted."""
 

@@ -535,6 +535,27 @@ webhooks = Table(
     Index("webhooks_newest", PROJECT, "created", "webhook_id"),
 )
 
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    _key(PROJECT),
+    _key("webhook_id"),
+    _key("delivery_id"),  # the event's id; `.2` and on behind it where one event is told of more than once
+    _name("event_id"),
+    _name("event"),  # model_version.created, …
+    Column("body", Text, nullable=False),
+    _name("state"),  # waiting | delivered | failed | dropped
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due", Time, nullable=False),  # next attempt; while one is made, when another worker may make it
+    Column("status", Integer),  # of the last answer
+    Column("error", Text),
+    Column("created", Time, nullable=False),
+    Column("updated", Time, nullable=False),
+    Index("webhook_deliveries_due", "state", "due"),
+    Index("webhook_deliveries_newest", PROJECT, "created", "delivery_id"),
+    Index("webhook_deliveries_event", PROJECT, "event_id"),
+)
+
 # ── the engine ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 jobs = Table(

@@ -32,6 +32,7 @@ from treadle.workshop.overview import Rooms
 from treadle.workshop.places import home_path
 from treadle.workshop.removal import Removals
 from treadle.workshop.service import Workbench
+from treadle.workshop.webhooks import Tries
 
 STORE_FILE = "store.url"
 #: The named value of a home that was made for tests to empty.
@@ -65,7 +66,8 @@ class Workshop:
         self.workbench = Workbench(layout, self.blobs, rooms)
         rooms_services = (self.ledger, self.pipelines, self.data, self.registry, self.releases, self.monitoring, self.workbench)
         self.removals = Removals(database, self.blobs)
-        self.dispatch = Dispatcher(database, (*rooms_services, *tracking_services(self.blobs), self.removals), clock=self.clock)
+        services = (*rooms_services, *tracking_services(self.blobs), self.removals, Tries())
+        self.dispatch = Dispatcher(database, services, clock=self.clock)
         self.data.dispatch = self.removals.dispatch = self.dispatch
         self.actor = actor or self.access.actor_here()
 

@@ -41,6 +41,7 @@ from treadle.workshop.home import Workshop
 from treadle.workshop.planning import leads
 from treadle.workshop.project import LoadedProject, load
 from treadle.workshop.smoke import smoke_test
+from treadle.workshop.webhooks import Courier
 
 #: Longest that a turn waits for gateways to load what was published, in seconds; then the next turn looks again.
 ACKNOWLEDGE_SECONDS = 20.0
@@ -142,6 +143,8 @@ class Loop:
         worker = threading.Thread(target=self.worker.loop, args=(stop,), name="treadle-runs")
         worker.start()
         threading.Thread(target=self._keep_house, args=(stop,), name="treadle-retention", daemon=True).start()
+        courier = threading.Thread(target=Courier(self.workshop.database).run, args=(stop,), name="treadle-webhooks")
+        courier.start()
         while not stop.is_set():
             began = time.monotonic()
             try:
@@ -150,6 +153,7 @@ class Loop:
                 _log.warning("turn: %s %s", error.what, error.remedy)
             stop.wait(max(0.05, interval_s - (time.monotonic() - began)))
         worker.join()
+        courier.join()
         self.seal()
 
     def _keep_house(self, stop: threading.Event) -> None:

@@ -15,6 +15,7 @@ from treadle.records.digests import digest_of
 from treadle.registry.service import Registry
 from treadle.store.queries import workshop
 from treadle.tracking.service import services
+from treadle.workshop.webhooks import Tries
 
 RUN = "0123456789abcdef0123456789abcdef"
 MODEL = "m-" + RUN
@@ -27,7 +28,7 @@ class Shop(House):
     def __init__(self, root):
         super().__init__(root, services)
         self.registry = Registry(self.database, self.blobs)
-        self.dispatch = type(self.dispatch)(self.database, [*services(self.blobs), self.registry], complete=False)
+        self.dispatch = type(self.dispatch)(self.database, [*services(self.blobs), self.registry, Tries()], complete=False)
         self.api = MlflowApi(self.dispatch, project="p", blobs=self.blobs)
         self.dispatch(StartRun(project="p", run_id=RUN), actor=self.owner)
         self.dispatch(CreateLoggedModel(project="p", model_id=MODEL, name="m", run_id=RUN), actor=self.owner)
@@ -290,14 +291,32 @@ def test_webhooks(shop, monkeypatch):
     path = "/api/2.0/mlflow/webhooks"
     events = [{"entity": "MODEL_VERSION", "action": "CREATED"}]
     given = {"name": "w", "url": "https://hooks.example.com/x", "events": events, "secret": "hush"}
+    code, said = shop.refused("POST", path, **given)[1:]
+    assert (code, "TREADLE_WEBHOOK_HOSTS" in said) == ("INVALID_PARAMETER_VALUE", True)
+    monkeypatch.setenv("TREADLE_WEBHOOK_HOSTS", "hooks.example.com, *.example.org")
     made = shop.ok("POST", path, **given)["webhook"]
     assert (made["status"], made["events"]) == ("ACTIVE", events)
     assert "hush" not in json.dumps(shop.ok("GET", path))
     one = f"{path}/{made['webhook_id']}"
     assert shop.ok("GET", one)["webhook"] == made
     assert shop.ok("PATCH", one, status="DISABLED")["webhook"]["status"] == "DISABLED"
-    assert shop.ok("POST", f"{one}/test")["result"]["success"] is False
-    inside = ["http://hooks.example.com", "https://localhost/x", "https://127.0.0.1/", "https://169.254.169.254/latest", "https://[::1]/"]
+    monkeypatch.setattr("treadle.workshop.webhooks.post", lambda *_, **__: 204)
+    assert shop.ok("POST", f"{one}/test")["result"] == {"success": True, "response_status": 204}
+    monkeypatch.setattr("treadle.workshop.webhooks.post", lambda *_, **__: 500)
+    assert shop.ok("POST", f"{one}/test", event={"entity": "MODEL_VERSION", "action": "CREATED"})["result"] == {
+        "success": False,
+        "response_status": 500,
+        "error_message": "answered 500",
+    }
+    inside = [
+        "http://hooks.example.org",
+        "http://a.example.org",
+        "https://example.org",
+        "https://localhost/x",
+        "https://127.0.0.1/",
+        "https://169.254.169.254/latest",
+        "https://[::1]/",
+    ]
     inside += [
         "https://2130706433/",
         "https://0x7f.1/",
@@ -309,7 +328,9 @@ def test_webhooks(shop, monkeypatch):
     for url in inside:
         assert shop.refused("POST", path, **{**given, "url": url})[:2] == (400, "INVALID_PARAMETER_VALUE"), url
         assert shop.refused("PATCH", one, url=url)[0] == 400
+    assert shop.ok("PATCH", one, url="https://a.b.example.org/")["webhook"]["url"] == "https://a.b.example.org/"
     monkeypatch.setenv("TREADLE_WEBHOOK_HOSTS", "localhost:9000")
+    assert shop.ok("POST", f"{one}/test")["result"]["success"] is False
     assert shop.ok("POST", path, **{**given, "url": "http://localhost:9000/x"})["webhook"]["url"] == "http://localhost:9000/x"
     assert shop.refused("POST", path, **{**given, "events": [{"entity": "RUN", "action": "CREATED"}]})[0] == 400
     with shop.database.read() as connection:

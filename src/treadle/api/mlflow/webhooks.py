@@ -1,4 +1,4 @@
-"""Webhooks in the protocol's words: kept, listed, changed. Deliveries are not sent yet, and a test says so."""
+"""Webhooks in the protocol's words: kept, listed, changed, tried."""
 
 from typing import Any
 
@@ -47,6 +47,13 @@ class One(Struct, frozen=True):
     """Which one."""
 
     webhook_id: str = ""
+
+
+class Trial(Struct, frozen=True):
+    """Which one, and of which event."""
+
+    webhook_id: str = ""
+    event: Event | None = None
 
 
 class Listing(Struct, frozen=True):
@@ -112,10 +119,12 @@ def delete(context: Context, given: One) -> dict[str, Any]:
     return EMPTY
 
 
-def test(context: Context, given: One) -> dict[str, Any]:
-    """`POST webhooks/ID/test`: says that nothing was sent."""
-    context.call(ops.GetWebhook(project=context.project, webhook_id=given.webhook_id))
-    return {"result": {"success": False, "error_message": "Treadle keeps webhooks, and does not send deliveries yet."}}
+def test(context: Context, given: Trial) -> dict[str, Any]:
+    """`POST webhooks/ID/test`: sends an example. What was answered is told by its status; the body is not kept."""
+    event = _events([given.event])[0] if given.event is not None else ""
+    done = context.call(ops.TryWebhook(project=context.project, webhook_id=given.webhook_id, event=event))
+    told = {"response_status": done.status, "error_message": done.error or None}
+    return {"result": {"success": done.success, **{name: value for name, value in told.items() if value is not None}}}
 
 
 def _answer(webhook: Webhook) -> dict[str, Any]:
@@ -148,5 +157,5 @@ ROWS: list[Row] = [
     Row("GET", "/webhooks/{webhook_id}", One, get),
     Row("PATCH", "/webhooks/{webhook_id}", Update, update),
     Row("DELETE", "/webhooks/{webhook_id}", One, delete),
-    Row("POST", "/webhooks/{webhook_id}/test", One, test),
+    Row("POST", "/webhooks/{webhook_id}/test", Trial, test),
 ]

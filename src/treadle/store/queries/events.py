@@ -56,9 +56,10 @@ def list_events(
 
 
 def erase_payload(tx: Connection, project: str, event_id: str) -> bool:
-    """Remove a payload and its salt for good; False where there was none."""
-    e = t.events.c
+    """Remove a payload and its salt for good, and what webhooks were told of it; False where there was none."""
+    e, d = t.events.c, t.webhook_deliveries.c
     where = (e.project == project, e.event_id == event_id, e.payload.is_not(None))
+    tx.execute(delete(t.webhook_deliveries).where(d.project == project, d.event_id == event_id))
     return tx.execute(update(t.events).where(*where).values(payload=None, salt=None)).rowcount == 1
 
 

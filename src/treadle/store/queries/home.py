@@ -26,6 +26,7 @@ _SILENT = (
     t.latest_metrics,
     t.logged_model_metrics,
     t.log_lines,
+    t.webhook_deliveries,
 )
 _KEEPING = tuple(table for table in t.metadata.sorted_tables if table not in _SILENT)
 

@@ -29,7 +29,9 @@ def update_webhook(tx: Connection, project: str, webhook_id: str, values: dict[s
 
 
 def delete_webhook(tx: Connection, project: str, webhook_id: str) -> None:
-    """Forget one."""
+    """Forget one, and its deliveries."""
+    d = t.webhook_deliveries.c
+    tx.execute(delete(t.webhook_deliveries).where(d.project == project, d.webhook_id == webhook_id))
     tx.execute(delete(t.webhooks).where(_w.project == project, _w.webhook_id == webhook_id))
 
 
@@ -40,6 +42,21 @@ def list_webhooks(connection: Connection, project: str, *, before: tuple[dt.date
         where.append(tuple_(_w.created, _w.webhook_id) < tuple_(literal(before[0], t.Time()), literal(before[1])))
     rows = connection.execute(select(t.webhooks).where(*where).order_by(_w.created.desc(), _w.webhook_id.desc()).limit(limit))
     return [_webhook(row) for row in rows]
+
+
+def any_active(connection: Connection) -> bool:
+    """Whether anybody is to be told of anything."""
+    return connection.execute(select(_w.webhook_id).where(_w.state == "active").limit(1)).first() is not None
+
+
+def active_webhooks(connection: Connection, project: str) -> list[Webhook]:
+    """Those of a project that are to be told."""
+    return [_webhook(row) for row in connection.execute(select(t.webhooks).where(_w.project == project, _w.state == "active"))]
+
+
+def secret_of(connection: Connection, project: str, webhook_id: str) -> str | None:
+    """What deliveries are signed with; for the sender alone."""
+    return connection.execute(select(_w.secret).where(_w.project == project, _w.webhook_id == webhook_id)).scalar()
 
 
 def _webhook(row: Row[Any]) -> Webhook:

@@ -666,6 +666,26 @@ def upgrade() -> None:
     )
     op.create_index("versions_kind_name", "versions", ["project", "kind", "name", "number"], unique=False)
     op.create_table(
+        "webhook_deliveries",
+        sa.Column("project", sa.String(length=200), nullable=False),
+        sa.Column("webhook_id", sa.String(length=200), nullable=False),
+        sa.Column("delivery_id", sa.String(length=200), nullable=False),
+        sa.Column("event_id", sa.String(length=400), nullable=False),
+        sa.Column("event", sa.String(length=400), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=400), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("due", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("updated", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "webhook_id", "delivery_id"),
+    )
+    op.create_index("webhook_deliveries_due", "webhook_deliveries", ["state", "due"], unique=False)
+    op.create_index("webhook_deliveries_event", "webhook_deliveries", ["project", "event_id"], unique=False)
+    op.create_index("webhook_deliveries_newest", "webhook_deliveries", ["project", "created", "delivery_id"], unique=False)
+    op.create_table(
         "webhooks",
         sa.Column("project", sa.String(length=200), nullable=False),
         sa.Column("webhook_id", sa.String(length=200), nullable=False),
