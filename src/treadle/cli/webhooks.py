@@ -11,13 +11,23 @@ from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
 from treadle.records.models import Webhook, WebhookDelivery, WebhookTest
 
+#: The exit code of a trial that nobody answered well, as of whatever is unavailable.
+EXIT_UNANSWERED = 5
 #: Where `add` finds the secret: a command line is seen by others.
 SECRET = "TREADLE_WEBHOOK_SECRET"
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def webhooks(ctx: click.Context) -> None:
+class _Listing(click.Group):
+    """A group that lists where no verb of it is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click, with `list` put in."""
+        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
+@click.group(cls=_Listing)
+def webhooks() -> None:
     """Addresses that are told when models, versions, tags and aliases change. Hosts are allowed by TREADLE_WEBHOOK_HOSTS.
 
     \b
@@ -25,8 +35,6 @@ def webhooks(ctx: click.Context) -> None:
       treadle webhooks add https://hooks.example.com/models --event model_version.created
       treadle webhooks deliveries
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(listing)
 
 
 @webhooks.command("list")
@@ -108,7 +116,7 @@ def remove(session: Session, webhook: str, project: str | None) -> None:
 @click.argument("webhook")
 @click.option("--event", default="", help="Of which event; the first that it is told of where none is given.")
 @verb(project=True)
-def test(session: Session, webhook: str, event: str, project: str | None) -> None:
+def test(session: Session, webhook: str, event: str, project: str | None) -> int:
     """Send an example to WEBHOOK now, and say what it answers.
 
     \b
@@ -118,14 +126,15 @@ def test(session: Session, webhook: str, event: str, project: str | None) -> Non
     done: WebhookTest = session.call(TryWebhook(project=session.project(project), webhook_id=webhook, event=event))
     if session.as_json:
         show.as_json(done)
-    elif done.success:
-        click.echo(f"{webhook} answered {done.status} to {done.event}.")
+        return 0 if done.success else EXIT_UNANSWERED
     if not done.success:
         raise TreadleError(
             f"{webhook} was not told: {done.error}.",
             remedy="See that the receiver runs, and that TREADLE_WEBHOOK_HOSTS names its host.",
             code="unavailable",
         )
+    click.echo(f"{webhook} answered {done.status} to {done.event}.")
+    return 0
 
 
 @webhooks.command()
