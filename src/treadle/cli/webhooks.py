@@ -123,7 +123,9 @@ def test(session: Session, webhook: str, event: str, project: str | None) -> int
     Example:
       treadle webhooks test whk_01ks…
     """
-    done: WebhookTest = session.call(TryWebhook(project=session.project(project), webhook_id=webhook, event=event))
+    done: WebhookTest = session.call(
+        TryWebhook(project=session.project(project), webhook_id=webhook, delivery_id=new_id("try"), event=event)
+    )
     if session.as_json:
         show.as_json(done)
         return 0 if done.success else EXIT_UNANSWERED

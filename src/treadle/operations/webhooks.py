@@ -107,6 +107,7 @@ class TryWebhook(Struct, frozen=True, kw_only=True):
 
     project: str
     webhook_id: str
+    delivery_id: str
     event: str = ""
 
 

@@ -26,7 +26,6 @@ from treadle.operations.webhooks import TryWebhook
 from treadle.records.calls import Call
 from treadle.records.clock import Clock, SystemClock
 from treadle.records.errors import TreadleError
-from treadle.records.ids import new_id
 from treadle.records.ledger import Event
 from treadle.records.models import WebhookTest
 from treadle.registry.addresses import check_address
@@ -36,6 +35,7 @@ from treadle.store.queries import deliveries as queries
 from treadle.store.queries import webhooks
 from treadle.store.queries.events import EVERY
 from treadle.store.queries.pipelines import last_sealed
+from treadle.tracking.limits import check_id
 
 READER = "webhooks"
 #: Longest that an attempt may take, name resolution aside, in seconds.
@@ -66,6 +66,7 @@ class Tries:
         Raises:
             TreadleError: `not_found` where there is no such webhook, `bad_request` for an event that there is not.
         """
+        check_id(request.delivery_id, "delivery")
         with database.read() as connection:
             webhook = webhooks.find_webhook(connection, request.project, request.webhook_id)
             secret = webhooks.secret_of(connection, request.project, request.webhook_id)
@@ -76,10 +77,9 @@ class Tries:
         event = request.event or webhook.events[0]
         if event not in EVENTS:
             raise TreadleError(f"There is no event {event[:80]!r} of webhooks.", remedy=f"Use some of {', '.join(EVENTS)}.")
-        delivery_id = new_id("try")
         told = body(event, self._clock.now().isoformat(), example(event))
-        status, error = attempt(webhook.url, secret, delivery_id, told)
-        return WebhookTest(success=not error, delivery_id=delivery_id, event=event, status=status, error=error)
+        status, error = attempt(webhook.url, secret, request.delivery_id, told)
+        return WebhookTest(success=not error, delivery_id=request.delivery_id, event=event, status=status, error=error)
 
 
 class Courier:

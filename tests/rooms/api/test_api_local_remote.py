@@ -137,6 +137,10 @@ MODELS: list[Any] = [
     webhooks.CreateWebhook(**HOOK, webhook_id="w2", address="http://10.0.0.1/x"),
     webhooks.GetWebhook(project=P, webhook_id="w1"),
     webhooks.ListWebhooks(project=P),
+    webhooks.TryWebhook(project=P, webhook_id="w1", delivery_id="d1"),
+    webhooks.TryWebhook(project=P, webhook_id="w9", delivery_id="d1"),
+    webhooks.ListWebhookDeliveries(project=P),
+    webhooks.ListWebhookDeliveries(project=P, state="lost"),
     webhooks.UpdateWebhook(project=P, webhook_id="w1", state="disabled"),
     webhooks.DeleteWebhook(project=P, webhook_id="w1"),
 ]
@@ -391,6 +395,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, stores: tuple[str | None,
     root: Path = tmp_path_factory.mktemp("homes")
     monkeypatch.setenv("TREADLE_HEADS", str(root / "heads.jsonl"))
     monkeypatch.delenv("TREADLE_TOKEN", raising=False)
+    monkeypatch.setenv("TREADLE_WEBHOOK_HOSTS", "hooks.example.com")
+    monkeypatch.setattr("treadle.workshop.webhooks.post", lambda *_, **__: 204)
     found: list[tuple[Any, Any, Any]] = []
     with open_home(root / "local", store=stores[0]) as local, open_home(root / "remote", store=stores[1]) as remote:
         for home in (local, remote):

@@ -275,7 +275,7 @@ def test_only_allowed_hosts(house, receiver, monkeypatch):
         with pytest.raises(TreadleError, match="refused") as refused:
             house.hook(f"{receiver.url}/other", "registered_model.created", webhook_id="x")
         assert "TREADLE_WEBHOOK_HOSTS" in str(refused.value.what + refused.value.remedy)
-        tried = house(hooks.TryWebhook(project="p", webhook_id="w"))
+        tried = house(hooks.TryWebhook(project="p", delivery_id="try_1", webhook_id="w"))
         assert (tried.success, tried.status) == (False, None)
         assert "TREADLE_WEBHOOK_HOSTS" in tried.error
     house(ops.CreateModel(project="p", model="delay"))
@@ -287,21 +287,21 @@ def test_only_allowed_hosts(house, receiver, monkeypatch):
     monkeypatch.setenv("TREADLE_WEBHOOK_HOSTS", "*.example.com")
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("10.0.0.7", 443))])
     house.hook("https://a.example.com/x", "registered_model.created", webhook_id="inner")
-    assert "10.0.0.7" in house(hooks.TryWebhook(project="p", webhook_id="inner")).error
+    assert "10.0.0.7" in house(hooks.TryWebhook(project="p", delivery_id="try_1", webhook_id="inner")).error
     assert house(hooks.UpdateWebhook(project="p", webhook_id="w", state="disabled")).state == "disabled"
 
 
 def test_trying_one(house, receiver):
     house.hook(f"{receiver.url}/hook?a=b", "model_version.created", "model_version_tag.set")
-    done = house(hooks.TryWebhook(project="p", webhook_id="w"))
+    done = house(hooks.TryWebhook(project="p", delivery_id="try_1", webhook_id="w"))
     assert (done.success, done.status, done.event, done.error) == (True, 200, "model_version.created", "")
     receiver.answers["/hook?a=b"] = [302]
-    done = house(hooks.TryWebhook(project="p", webhook_id="w", event="model_version_tag.set"))
+    done = house(hooks.TryWebhook(project="p", delivery_id="try_1", webhook_id="w", event="model_version_tag.set"))
     assert (done.success, done.status) == (False, 302)
     assert "redirects" in done.error
     assert [one["data"]["version"] for one in receiver.told("/hook?a=b")] == ["1", "1"]
     with pytest.raises(TreadleError):
-        house(hooks.TryWebhook(project="p", webhook_id="nobody"))
+        house(hooks.TryWebhook(project="p", delivery_id="try_1", webhook_id="nobody"))
 
 
 CHILD = """

@@ -122,7 +122,7 @@ def delete(context: Context, given: One) -> dict[str, Any]:
 def test(context: Context, given: Trial) -> dict[str, Any]:
     """`POST webhooks/ID/test`: sends an example. What was answered is told by its status; the body is not kept."""
     event = _events([given.event])[0] if given.event is not None else ""
-    done = context.call(ops.TryWebhook(project=context.project, webhook_id=given.webhook_id, event=event))
+    done = context.call(ops.TryWebhook(project=context.project, webhook_id=given.webhook_id, delivery_id=new_id("try"), event=event))
     told = {"response_status": done.status, "error_message": done.error or None}
     return {"result": {"success": done.success, **{name: value for name, value in told.items() if value is not None}}}
 
