@@ -48,7 +48,6 @@ class Server:
         self.database = database  # of PostgreSQL
         self.pids = pids
         self.workers = 1
-        self.idle = 0.0  # CPU that it takes anyway, in milliseconds a second
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
@@ -146,10 +145,7 @@ def peer(folder: Path) -> Iterator[Server]:
         _answering(lambda: port, "experiments/get?experiment_id=0")
         server = Server("mlflow", port, process, lambda: descendants(process.pid))
         server.workers = 4
-        time.sleep(5)
-        began, start = server.cpu_ms(), time.perf_counter()
-        time.sleep(5)
-        server.idle = (server.cpu_ms() - began) / (time.perf_counter() - start)
+        time.sleep(20)  # until its processes have come to rest
         yield server
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -182,7 +178,6 @@ def measure(server: Server, call: Callable[[], Any], *, least: int = 5, most: in
         if time.perf_counter() - start > 2:
             break
     began, backend, walls = server.cpu_ms(), server.backend_ms(), []
-    from_then = time.perf_counter()
     while len(walls) < least or (len(walls) < most and server.cpu_ms() - began + server.backend_ms() - backend < SECONDS * 1000):
         start = time.perf_counter()
         call()
@@ -190,8 +185,7 @@ def measure(server: Server, call: Callable[[], Any], *, least: int = 5, most: in
         if sum(walls) > 10_000 and len(walls) >= 2:
             break
     count = len(walls)
-    idle = server.idle * (time.perf_counter() - from_then)
-    return (server.cpu_ms() - began - idle) / count, (server.backend_ms() - backend) / count, statistics.median(walls)
+    return (server.cpu_ms() - began) / count, (server.backend_ms() - backend) / count, statistics.median(walls)
 
 
 def show(what: str, server: Server, measured: tuple[float, float, float], beside: tuple[float, float, float] | None = None) -> None:
