@@ -74,7 +74,7 @@ def check(sink: Any, run_id: str, *, steps: int = 300) -> None:
 
 def test_into_a_home(tmp_path):
     done = script(tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     run_id = done.stdout.split()[0]
     sink = sdk.HomeSink(tmp_path / "home")
     try:
@@ -94,7 +94,7 @@ def test_into_a_home(tmp_path):
 
 def test_to_a_server(tmp_path, server):
     done = script(tmp_path, TREADLE_URL=server)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     run_id = done.stdout.split()[0]
     with Client(server) as client:
         check(client, run_id)
@@ -118,7 +118,7 @@ def test_a_killed_script_is_sent_later_and_closed_as_failed(tmp_path, server):
 
 def test_without_a_server_and_synced_by_the_command(tmp_path, server):
     done = script(tmp_path, TREADLE_URL="http://127.0.0.1:9", TREADLE_SPOOL=str(tmp_path / "spool"), TREADLE_OFFLINE="1")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     run_id = done.stdout.split()[0]
     command = [sys.executable, "-m", "treadle", "sync", str(tmp_path / "spool"), "--to", server, "--json"]
     assert subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.count('"shipped"') == 2

@@ -3,6 +3,7 @@
 import functools
 import getpass
 import hashlib
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -86,13 +88,18 @@ def host() -> dict[str, str]:
     }
 
 
+def loaded(name: str) -> Any:
+    """A module, if the script has loaded it; one that another thread is loading just now is waited for."""
+    return importlib.import_module(name) if name in sys.modules else None
+
+
 def seeds() -> dict[str, str]:
     """Seeds that can be seen: PYTHONHASHSEED, NumPy's where nothing was drawn since it was set, PyTorch's. Python's own keeps none."""
     found = {"seed.hash": os.environ.get("PYTHONHASHSEED", "")}
-    if (numpy := sys.modules.get("numpy")) is not None:
+    if (numpy := loaded("numpy")) is not None:
         _, keys, position, *_ = numpy.random.get_state()
         found["seed.numpy"] = str(keys[0]) if position == len(keys) else ""  # a Mersenne Twister begins with its seed
-    if (torch := sys.modules.get("torch")) is not None:
+    if (torch := loaded("torch")) is not None:
         found["seed.torch"] = str(torch.initial_seed())
     return {name: seed for name, seed in found.items() if seed}
 

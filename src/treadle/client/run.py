@@ -404,9 +404,9 @@ def _told(git: capture.Code) -> dict[str, str]:
 def _seed(seed: int) -> None:
     """The same random numbers again: Python's, and those of NumPy and PyTorch where they are loaded."""
     random.seed(seed)
-    if (numpy := sys.modules.get("numpy")) is not None:
+    if (numpy := capture.loaded("numpy")) is not None:
         numpy.random.seed(seed % 2**32)
-    if (torch := sys.modules.get("torch")) is not None:
+    if (torch := capture.loaded("torch")) is not None:
         torch.manual_seed(seed)
 
 
