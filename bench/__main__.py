@@ -4,7 +4,7 @@ import importlib
 import sys
 
 #: In the order in which a reader of docs/benchmarks.md meets them; `demo` is the longest.
-ALL = ("imports", "steps", "data", "features", "prediction", "server", "tracking", "policy", "demo")
+ALL = ("imports", "steps", "data", "features", "prediction", "server", "tracking", "sdk", "policy", "demo")
 
 
 def main(names: list[str]) -> int:
