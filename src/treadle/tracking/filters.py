@@ -403,10 +403,14 @@ def _experiment_op(comparison: Comparison, language: Language) -> str | None:
         return None if comparison.op in TEXT else f"Invalid comparator for tag: {comparison.op}"
     if comparison.key == "experiment_id":
         return _list_op(comparison) if comparison.op in ("=", "!=", *LISTS) else f"Invalid comparator for experiment_id: {comparison.op}"
+    told = f"Invalid comparator '{comparison.op}' not one of '{_set((*TEXT, *LISTS))}"
     if comparison.key in language.numbers:
         if comparison.op not in NUMERIC:
-            return f"Invalid comparator for numeric attribute: {comparison.op}"
-        return _whole(comparison)
+            return told
+        value = comparison.value
+        return f"Invalid value for numeric attribute '{comparison.key}': {str(value)!r}" if isinstance(value, float) else None
+    if comparison.op not in (*TEXT, *LISTS):
+        return f"{told}'"
     return None if comparison.op in TEXT else f"Invalid comparator for string attribute: {comparison.op}"
 
 
