@@ -162,7 +162,9 @@ def _quoted(value: str) -> str:
 
 
 def _listed(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if "\\" in value:  # which stands before a quote for an escape in a list, and for itself elsewhere
+        raise ValueError(f"no quotes for the text {value!r} in a list")
+    return _quoted(value)
 
 
 # ── clauses ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -259,7 +259,7 @@ comparisons = st.one_of(
         st.just("attribute"),
         st.just("run_id"),
         st.sampled_from(["IN", "NOT IN"]),
-        st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5), min_size=1, max_size=3).map(tuple),
+        st.lists(texts, min_size=1, max_size=3).map(tuple),
     ),
 )
 
