@@ -22,6 +22,7 @@ _TAGS = {
 #: In the order of a sentence.
 KINDS = ("data", "parameter", "code", "package", "machine")
 _TELL = 6
+_NAMED = {"data": "data", "parameter": "parameters", "code": "code", "package": "packages"}
 
 
 class Known(Struct, frozen=True, kw_only=True):
@@ -85,7 +86,7 @@ def _text(inputs: list[Change], metrics: list[Change]) -> str:
         said = "Nothing that a result is made of changed" + (", only the machine" if kinds else "")
         return f"{said}: {'what differs is chance.' if metrics else 'and the metrics are the same.'}"
     told = "; ".join(f"{kind}: {_list([c for c in inputs if c.what == kind])}" for kind in causes)
-    only = f"Only {causes[0]} changed ({told.partition(': ')[2]})" if len(causes) == 1 else f"Changed {told}"
+    only = f"Only {_NAMED[causes[0]]} changed ({told.partition(': ')[2]})" if len(causes) == 1 else f"Changed {told}"
     came = _list([c for c in metrics if isinstance(c.before, float) and isinstance(c.after, float)])
     return f"{only}. Metrics: {came}." if came else f"{only}."
 

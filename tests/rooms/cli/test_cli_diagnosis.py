@@ -65,7 +65,7 @@ def test_a_training_is_diagnosed_and_its_child_compared(treadle: Terminal, home:
     assert treadle.json("diagnose", good.run_id)["findings"] == []
     assert "Nothing found in 2 metrics" in treadle("diagnose", good.run_id)
     said = treadle("diff", good.run_id)
-    assert said.startswith("Only parameter changed (depth 9 → 4). Metrics: valid/loss")
+    assert said.startswith("Only parameters changed (depth 9 → 4). Metrics: valid/loss")
     assert "(better)" in said
     assert treadle.json("diff", good.run_id, bad.run_id)["related"] == "child"
     treadle("diagnose", "nope", code=3)
@@ -142,5 +142,5 @@ def test_a_pipeline_goes_on_from_another_run(
     sys.modules.pop("loop", None)
     found = json.loads(typed("diff", "two"))
     assert (found["before"], found["after"], found["related"]) == ("one", "two", "parent")
-    assert found["text"].startswith("Only parameter changed (rows 5 → 6).")
+    assert found["text"].startswith("Only parameters changed (rows 5 → 6).")
     assert main(["run", "hello", "--rows", "6", "--run-id", "three", "--parent", "nope"]) == 3
