@@ -290,7 +290,7 @@ def storm(server: Server, experiment: str, seconds: float, *, end: Callable[[], 
         while not stop.is_set():
             try:
                 ask(connection, "POST", "runs/log-metric", {"run_id": run, "key": "m", "value": step, "timestamp": START, "step": step})
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  (whatever it is, it is counted and told; a writer that was killed on purpose is not)
                 if end is None or not stop.is_set():
                     errors.append(str(error))
                 return

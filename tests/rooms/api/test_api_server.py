@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -16,19 +15,15 @@ from urllib.parse import urlencode
 
 import msgspec
 import pytest
-import uvicorn
+from api_house import House
 
-from treadle.api.app import build_app
 from treadle.api.errors import STATUS
 from treadle.api.guard import COOKIE
 from treadle.api.server import bind, serve
 from treadle.client import Client
 from treadle.console.app import build_console
-from treadle.ledger.access import Access, ensure_owner
 from treadle.ledger.dispatch import Dispatcher
-from treadle.ledger.service import Ledger
 from treadle.operations.ledger import (
-    CreateActor,
     CreateRun,
     DisableActor,
     Done,
@@ -45,9 +40,6 @@ from treadle.operations.workshop import ListProjects
 from treadle.records.calls import Role
 from treadle.records.errors import CODES, TreadleError
 from treadle.records.ledger import Metric
-from treadle.store.blobs import LocalBlobs
-from treadle.store.db import Database
-from treadle.store.migrate import ensure
 from treadle.tracking.search import SearchVerbs
 
 
@@ -59,44 +51,9 @@ class Nothing:
         return []
 
 
-class House:
-    """A ledger behind its dispatcher, and servers over it."""
-
-    def __init__(self, root: Path):
-        self.database = Database.open(f"sqlite:///{root / 'treadle.db'}")
-        ensure(self.database)
-        self.owner = ensure_owner(self.database, "mia")
-        self.access = Access(self.database)
-        rooms = [Ledger(self.database, LocalBlobs(root / "blobs")), SearchVerbs(), Nothing()]
-        self.dispatch = Dispatcher(self.database, rooms, complete=False)
-
-    def token(self, actor_id: str, token_id: str, role: Role = Role.viewer) -> str:
-        if actor_id != "owner":
-            self.dispatch(CreateActor(actor_id=actor_id, name=actor_id, role=role), actor=self.owner)
-        return self.dispatch(IssueToken(actor_id=actor_id, token_id=token_id), actor=self.owner).token
-
-    @contextlib.contextmanager
-    def serving(self, *, login: bool = False, **more: Any) -> Iterator[int]:
-        app = build_app(self.dispatch, authenticate=self.access.authenticate, nobody=None if login else self.owner, **more)
-        listener = bind("127.0.0.1", 0)
-        server = uvicorn.Server(
-            uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", log_config=None, access_log=False, server_header=False)
-        )
-        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
-        thread.start()
-        while not server.started:
-            time.sleep(0.005)
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
-            listener.close()
-
-
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+    made = House(tmp_path, lambda blobs: [SearchVerbs(), Nothing()])
     yield made
     made.database.close()
 
