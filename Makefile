@@ -6,13 +6,15 @@ BIN := .venv/bin
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# Everything is compiled here: where PYTHONDONTWRITEBYTECODE is set, each process would compile its libraries anew (half of the start of most).
 setup: .venv/.ready ## the virtual environment, from the locked requirements
 
 .venv/.ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 demo: setup ## the closed loop on a real year of flights
@@ -29,7 +31,7 @@ clients: build/clients/mlflow-new/.ready build/clients/mlflow-old/.ready ## envi
 build/clients/mlflow-%/.ready: tests/mlflow/requirements-%.txt | setup
 	rm -rf $(@D)
 	$(BIN)/python -m venv --without-pip $(@D)
-	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $<
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(@D)/bin/python --require-hashes -r $<
 	@touch $@
 
 check: setup ## lint, types, import contract, dependencies
