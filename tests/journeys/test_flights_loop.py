@@ -24,6 +24,7 @@ from treadle.records.clock import UTC, VirtualClock
 from treadle.records.digests import digest_of
 from treadle.records.ids import new_id
 from treadle.records.states import ReleaseState, VersionState
+from treadle.serving import snapshots
 from treadle.workshop import demo, verify
 from treadle.workshop.history import History
 from treadle.workshop.home import open_home
@@ -167,6 +168,18 @@ def test_a_candidate_that_harms_is_stopped_in_its_canary(street: SimpleNamespace
     serving = json.loads(sorted((street.shop.layout.gateway("flights", "prod").snapshots).iterdir())[-1].read_text())
     assert serving["endpoints"][0]["champion"]["model_version"] == 1
     assert serving["endpoints"][0]["challenger"] is None
+
+
+def test_who_answers_is_decided_by_virtual_time_alone(street: SimpleNamespace) -> None:
+    """No request was served by a generation that had been replaced before its moment, however slow the gateway was to load the next."""
+    layout = street.shop.layout.gateway("flights", "prod")
+    kept = [snapshots.read(layout, number) for number in reversed(snapshots.generations(layout))]
+    published = pl.DataFrame({"published": [s.published for s in kept], "expected": [s.generation for s in kept]})
+    published = published.with_columns(pl.col("published").dt.cast_time_unit("us")).sort("published", "expected")
+    rows = verify.logged(street.shop.layout, "flights", "prod", "delay").filter(pl.col("event_time") >= FIRST_DAYS).sort("event_time")
+    seen = rows.join_asof(published.unique("published", keep="last").sort("published"), left_on="event_time", right_on="published")
+    assert seen["generation"].n_unique() == 2  # the canary, and after it was stopped
+    assert seen.filter(pl.col("generation") != pl.col("expected")).height == 0
 
 
 def _value_skew_is_recorded_and_did_not_halt(street: SimpleNamespace, run_id: str) -> None:

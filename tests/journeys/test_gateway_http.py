@@ -3,6 +3,7 @@
 import http.client
 import json
 import math
+import re
 import socket
 import subprocess
 import sys
@@ -221,6 +222,24 @@ def test_the_short_and_the_long_way_keep_their_order(gateway, web):
     assert sizes == [1, 0, 1, 6000, 1, 0, 0, 0]
 
 
+def test_requests_of_one_piece_are_answered_in_one_piece(gateway, web):
+    web("POST", "/endpoints/delay/predict", {"rows": rows(1)})  # from now on the path is known
+    body = json.dumps({"rows": rows(1)}).encode()
+    post = b"POST /endpoints/delay/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as connection:
+        connection.sendall(post * 5)
+        assert connection.recv(1 << 16).count(b"HTTP/1.1 200") == 5
+        connection.sendall(post * 2 + post[:-4])  # the third is not whole yet: it keeps nobody waiting
+        assert connection.recv(1 << 16).count(b"HTTP/1.1 200") == 2
+        connection.sendall(post[-4:])
+        assert connection.recv(1 << 16).count(b"HTTP/1.1 200") == 1
+        connection.sendall(post * 2 + b"\x00garbage\r\n\r\n")
+        received = b""
+        while chunk := connection.recv(1 << 16):
+            received += chunk
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"200", b"400"]
+
+
 def test_the_client_says_what_the_gateway_says(gateway):
     with InferenceClient("127.0.0.1", gateway.port) as client:
         answer = client.predict(ENDPOINT, flights(3), NOW_US, ["a", "b", "c"])
@@ -233,6 +252,11 @@ def test_the_client_says_what_the_gateway_says(gateway):
             client.send(ENDPOINT, flights(2, seed), NOW_US)
         assert [client.receive().predictions for _ in range(6)] == [
             client.predict(ENDPOINT, flights(2, s), NOW_US).predictions for s in range(6)
+        ]
+        for seed in range(9):  # four in one piece, four in another, and one that goes out when its answer is asked for
+            client.send(ENDPOINT, flights(2, seed), NOW_US, hold=seed % 4 != 3)
+        assert [client.receive().predictions for _ in range(9)] == [
+            client.predict(ENDPOINT, flights(2, s), NOW_US).predictions for s in range(9)
         ]
         large = client.predict(ENDPOINT, flights(5000), NOW_US)
         assert len(set(large.ids)) == 5000

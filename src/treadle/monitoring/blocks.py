@@ -133,14 +133,20 @@ class Memory:
 
     def learn(self, units: Iterable[str], outcomes: Iterable[float]) -> None:
         """Take in outcomes by unit."""
+        learned: dict[int, tuple[list[int], list[float]]] = {}
         for unit, value in zip(units, outcomes, strict=True):
             places = self._waiting.pop(unit, None)
             if places is None:
                 self._early[unit] = value
                 continue
             for block, index in places:
-                block.outcome[index] = value
-                block.changed = True
+                indexes, values = learned.setdefault(block.start_us, ([], []))
+                indexes.append(index)
+                values.append(value)
+        for start, (indexes, values) in learned.items():
+            block = self.blocks[start]
+            block.outcome[indexes] = values
+            block.changed = True
         while len(self._early) > EARLY:
             self._early.pop(next(iter(self._early)))
 

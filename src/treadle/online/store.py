@@ -206,7 +206,7 @@ class SqliteOnline:
             streams = self._connection.execute("SELECT stream, place, keep_us, data_from FROM streams").fetchall()
             for stream, place, keep_us, data_from in streams:
                 limit = before_us - max(keep_us, 0)
-                if not always and data_from is not None and limit - data_from < max(keep_us // 8, _PRUNE_EVERY):
+                if not always and data_from is not None and limit - data_from < max(keep_us // 2, _PRUNE_EVERY):
                     continue  # little to gain yet: readers go through all their keys when this moves
                 doomed = (
                     f"SELECT seq, row_number() OVER (PARTITION BY key ORDER BY time DESC, seq DESC) AS age FROM s{place} WHERE time < ?"

@@ -199,7 +199,7 @@ def _value_skew(shop: Workshop) -> str:
 def summarise(shop: Workshop, build: Path, *, until: dt.datetime) -> dict[str, Any]:
     """The judgement, recomputed from the tables and the client's list of ids."""
     layout = shop.layout
-    rows = verify.logged(layout, PROJECT, "prod", ENDPOINT).filter(pl.col("event_time") >= START).sort("event_time", "prediction_id")
+    rows = verify.logged(layout, PROJECT, "prod", ENDPOINT).filter(pl.col("event_time") >= START).sort("event_time", "unit")
     flights = verify.table(layout, PROJECT, "flights")
     asked = flights.filter((pl.col("scheduled_at") >= START) & (pl.col("scheduled_at") < until))
     outcomes = verify.table(layout, PROJECT, "outcomes")

@@ -11,9 +11,11 @@ A replay says something only where the predictions do not change the outcomes; a
 import contextlib
 import datetime as dt
 import gc
+import itertools
 import shutil
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,20 +39,21 @@ from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
 from treadle.records.monitoring import WindowReport
-from treadle.serving.snapshots import newest
+from treadle.serving import snapshots
 from treadle.store import backup as store
 from treadle.workshop.feed import Pusher
 from treadle.workshop.history import History, blocks, lists
 from treadle.workshop.home import Workshop, open_home
-from treadle.workshop.loops import Loop, Turned
+from treadle.workshop.loops import ACKNOWLEDGE_SECONDS, Loop, Turned
 from treadle.workshop.processes import running_gateways
 from treadle.workshop.smoke import gateway_address
 
 #: A stream of rows is written to its dataset at least this often, and before every run; outcomes, which monitors read, with every block.
 #: A commit to a table costs some 25 ms, whatever it holds.
 FLUSH_AFTER = dt.timedelta(days=7)
-#: Requests that may be under way at once on the replay's one connection.
-UNDER_WAY = 4
+#: Requests that go out in one piece on the replay's one connection, and pieces that may be under way at once.
+PIECE = 8
+UNDER_WAY = 2
 
 
 @contextlib.contextmanager
@@ -167,6 +170,7 @@ class Replay:
                     self._ask(client, pusher, moment, due)
                     self.clock.advance_to(due)
                     self.loop.work(due, between)
+                    self._await_gateway()
                     moment = due
                 self._ask(client, pusher, moment, high)
                 asked = time.monotonic()
@@ -201,35 +205,39 @@ class Replay:
                 )
 
     def _ask(self, client: InferenceClient, pusher: Pusher, low: dt.datetime, high: dt.datetime) -> None:
-        """Send the requests of [low, high) at their event times, everything known by then pushed before."""
+        """Send the requests of [low, high) at their event times, one a moment, everything known by then pushed before.
+
+        A few go out in one piece, after all that became known until the last of them: a feature is read as of its request's event time
+        and does not see what is later. While the gateway answers one piece, the next is made ready.
+        """
         frame = self.history.between(self.endpoint.requests, low, high)
         feed = pusher.feed({name: self.history.between(name, low, high) for name in self._sources()})
         columns = lists(frame, self._request_columns(frame))
         times = frame[self._time].dt.epoch("us").to_list()
-        row, under_way = 0, 0
-        while row < len(times):
-            moment, first = times[row], row
-            while row < len(times) and times[row] == moment:
-                row += 1
-            feed.advance(moment)
-            client.send(self.endpoint.name, {name: values[first:row] for name, values in columns.items()}, moment)
-            self.requests += 1
-            self.sent += row - first
-            under_way += 1
-            # While the gateway answers one, the next is made ready: what is pushed for it is later than this one's event time,
-            # and a feature read as of that time does not see it.
-            if under_way == UNDER_WAY:
-                self._take(client)
-                under_way -= 1
-        for _ in range(under_way):
-            self._take(client)
+        firsts = [row for row, moment in enumerate(times) if not row or times[row - 1] != moment]
+        bounds = list(itertools.pairwise([*firsts, len(times)]))
+        under_way: deque[int] = deque()
+        for start in range(0, len(bounds), PIECE):
+            piece = bounds[start : start + PIECE]
+            feed.advance(times[piece[-1][0]])
+            for first, last in piece:
+                rows = {name: values[first:last] for name, values in columns.items()}
+                client.send(self.endpoint.name, rows, times[first], hold=last != piece[-1][1])
+                self.sent += last - first
+            self.requests += len(piece)
+            under_way.append(len(piece))
+            if len(under_way) == UNDER_WAY:
+                self._take(client, under_way.popleft())
+        while under_way:
+            self._take(client, under_way.popleft())
         feed.advance(micros(high) - 1)
 
-    def _take(self, client: InferenceClient) -> None:
-        answer = client.receive()
-        self.acknowledged += len(answer.ids)
-        if self._written is not None:
-            self._written.write("\n".join(answer.ids) + "\n")
+    def _take(self, client: InferenceClient, requests: int) -> None:
+        for _ in range(requests):
+            answer = client.receive()
+            self.acknowledged += len(answer.ids)
+            if self._written is not None:
+                self._written.write("\n".join(answer.ids) + "\n")
 
     def _turn(self, online: SqliteOnline, high: dt.datetime) -> Turned:
         """The block is over: its rows enter the datasets, and the loop turns."""
@@ -241,7 +249,24 @@ class Replay:
             self._flush(online, high, self.history.datasets if every else [judged])
             folded.result()
         online.prune(micros(high) - DAY_US)
-        return self.loop.turn(high)
+        turned = self.loop.turn(high)
+        self._await_gateway()
+        return turned
+
+    def _await_gateway(self) -> None:
+        """Virtual time stands still until the gateway serves what was published; else the machine's speed would decide who answers."""
+        gateway = self.workshop.layout.gateway(self.project, self.environment)
+        published = snapshots.generations(gateway)
+        deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
+        while published and not snapshots.acknowledged(gateway, published[0]):
+            if time.monotonic() > deadline:
+                said = "; ".join(f"{ack.worker}: {ack.error or f'generation {ack.generation}'}" for ack in snapshots.read_acks(gateway))
+                raise TreadleError(
+                    f"The gateway of {self.environment} did not load generation {published[0]} in {ACKNOWLEDGE_SECONDS:g} s ({said}).",
+                    remedy=f"Read its log: {self.workshop.layout.root}/logs/gateway-{self.project}-{self.environment}.log",
+                    code="timed_out",
+                )
+            time.sleep(0.005)
 
     def _flush(self, online: SqliteOnline, until: dt.datetime, names: Iterable[str]) -> None:
         """Append to datasets what became known since the last time, one commit each."""
@@ -272,7 +297,7 @@ class Replay:
 
     def _request_columns(self, frame: pl.DataFrame) -> list[str]:
         """What a request carries: the model's own inputs, the entity keys and the randomisation unit."""
-        snapshot = newest(self.workshop.layout.gateway(self.project, self.environment))
+        snapshot = snapshots.newest(self.workshop.layout.gateway(self.project, self.environment))
         served = next((e for e in snapshot.endpoints if e.name == self.endpoint.name), None) if snapshot else None
         if served is None or served.champion is None:
             raise TreadleError(
