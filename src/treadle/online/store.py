@@ -208,13 +208,13 @@ class SqliteOnline:
                 limit = before_us - max(keep_us, 0)
                 if not always and data_from is not None and limit - data_from < max(keep_us // 2, _PRUNE_EVERY):
                     continue  # little to gain yet: readers go through all their keys when this moves
-                doomed = (
-                    f"SELECT seq, row_number() OVER (PARTITION BY key ORDER BY time DESC, seq DESC) AS age FROM s{place} WHERE time < ?"
-                )
-                least = 2 if keep_us == FOREVER else 1  # what never expires: the newest row of a key stays
-                cursor = self._connection.execute(
-                    f"DELETE FROM s{place} WHERE seq IN (SELECT seq FROM ({doomed}) WHERE age >= ?)", (limit, least)
-                )
+                old = f"DELETE FROM s{place} WHERE time < ?"
+                if keep_us == FOREVER:  # what never expires: the newest row of a key stays
+                    age = (
+                        f"SELECT seq, row_number() OVER (PARTITION BY key ORDER BY time DESC, seq DESC) AS age FROM s{place} WHERE time < ?"
+                    )
+                    old = f"DELETE FROM s{place} WHERE seq IN (SELECT seq FROM ({age}) WHERE age > 1)"
+                cursor = self._connection.execute(old, (limit,))
                 removed += cursor.rowcount
                 self._connection.execute("UPDATE streams SET data_from = ? WHERE stream = ?", (limit, stream))
         return removed
