@@ -14,6 +14,7 @@ _OWNERS = {
     # data
     "dataset": "treadle.data.declare",
     "column": "treadle.data.declare",
+    "label": "treadle.data.declare",
     "validate": "treadle.data.steps",
     "split_by_time": "treadle.data.steps",
     "split_random": "treadle.data.steps",
@@ -55,6 +56,7 @@ __all__ = [*_OWNERS]  # pyright: ignore[reportUnsupportedDunderAll]
 if TYPE_CHECKING:  # the same for editors and type checkers
     from treadle.data.declare import column as column
     from treadle.data.declare import dataset as dataset
+    from treadle.data.declare import label as label
     from treadle.data.steps import split_by_time as split_by_time
     from treadle.data.steps import split_random as split_random
     from treadle.data.steps import validate as validate

@@ -11,6 +11,7 @@ from treadle.cli.session import Session, verb
 from treadle.operations.data import DatasetVersions, GetDatasetProfile, ListDatasetVersions
 from treadle.operations.workshop import GetApplied
 from treadle.records.data import DatasetVersion, TableProfile
+from treadle.records.definitions import definition_digest
 from treadle.records.errors import TreadleError
 
 
@@ -21,7 +22,7 @@ def data() -> None:
     \b
     Example:
       treadle data ingest flights january.parquet
-      treadle data versions flights
+      treadle data show flights
     """
 
 
@@ -58,6 +59,62 @@ def ingest(session: Session, dataset: str, files: tuple[Path, ...], at: str | No
         return
     for version in made:
         click.echo(f"{dataset}@{version.number}  {version.added_rows:,} rows from {version.source}, {version.rows:,} in all")
+
+
+@data.command("show")
+@click.argument("dataset")
+@verb(project=True, environment=True)
+def about(session: Session, dataset: str, project: str | None, env: str | None) -> None:
+    """What is said about DATASET: where it comes from, whose it is, what it must not be used for; its labels, views, newest version.
+
+    \b
+    Example:
+      treadle data show flights
+    """
+    name = session.project(project)
+    environment = session.environment(name, env)
+    applied = session.call(GetApplied(project=name, environment=environment))
+    found = next((d for d in applied.datasets if d.name == dataset), None) if applied else None
+    if found is None:
+        raise TreadleError(
+            f"{name} has no dataset {dataset!r} in {environment}.",
+            remedy=f"Its datasets: {', '.join(d.name for d in applied.datasets) if applied else 'none'}.",
+            code="not_found",
+        )
+    labels = [x for x in applied.labels if x.dataset == dataset]
+    views = [v for v in applied.feature_views if v.source == dataset]
+    page: DatasetVersions = session.call(ListDatasetVersions(project=name, dataset=dataset, limit=1))
+    newest = page.items[0] if page.items else None
+    if session.as_json:
+        show.as_json({"dataset": found, "labels": labels, "feature_views": views, "newest": newest})
+        return
+    show.facts(
+        [
+            ("dataset", found.name),
+            ("is", found.description),
+            ("comes from", found.provenance),
+            ("owner", found.owner),
+            ("licence", found.license),
+            ("restrictions", found.restrictions),
+            ("only in", found.only_in),
+            ("tags", found.tags),
+            ("key", found.key),
+            ("known at", found.time),
+            ("newest", f"{dataset}@{newest.number}, {newest.rows:,} rows, digest {show.short(newest.digest)}" if newest else ""),
+            ("arrived", newest.event_time if newest else None),
+            ("from", newest.source if newest else ""),
+        ]
+    )
+    if labels:
+        show.table(
+            ("LABEL", "COLUMN", "MEANS", "SOURCE", "CONFIDENCE", "OWNER", "DEFINITION"),
+            [(x.name, x.column, x.description, x.source, x.confidence, x.owner, show.short(definition_digest(x))) for x in labels],
+        )
+    if views:
+        show.table(
+            ("FEATURE VIEW", "ENTITY", "MEANS", "OWNER", "DEFINITION"),
+            [(v.name, v.entity, v.description, v.owner, show.short(definition_digest(v))) for v in views],
+        )
 
 
 @data.command("versions")

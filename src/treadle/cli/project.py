@@ -103,11 +103,15 @@ def plan(session: Session, env: str | None, everything: bool) -> None:
     Example:
       treadle plan --env staging
     """
-    made, _ = _planned(session, env or "dev")
+    from treadle.workshop.planning import lacking
+
+    made, definitions = _planned(session, env or "dev")
     if session.as_json:
         show.as_json(made)
         return
     _print(made, everything)
+    for unsaid in lacking(definitions, made.environment):
+        click.echo(click.style(f"  ! {unsaid}, which {made.environment} requires: apply will refuse", fg="red"))
 
 
 @click.command()

@@ -15,7 +15,7 @@ from treadle.operations.pipelines import ListTriggers, TriggerStatus
 from treadle.operations.registry import ListApprovals, ListModelVersions, ModelVersions
 from treadle.operations.releases import GetSnapshot, ListReleases, SnapshotStatus
 from treadle.operations.workshop import GetApplied
-from treadle.records.definitions import Project
+from treadle.records.definitions import Dataset, FeatureView, Label, Project
 from treadle.records.errors import TreadleError
 from treadle.records.models import Approval, ModelVersion
 from treadle.records.monitoring import Alarm, WindowReport
@@ -77,11 +77,31 @@ def _data(desk: Desk, applied: Project) -> Made:
             Table(
                 id=f"dataset-{d.name}",
                 title=d.name,
-                note=" · ".join(x for x in (d.description, d.owner, d.license) if x),
+                note=" · ".join(x for x in (d.description, d.owner, d.license, d.provenance, _restricted(d)) if x),
                 head=("#version", "#rows", "#new", "known until", "source", "arrived"),
                 rows=rows,
                 empty="No rows yet. Bring a file in:",
                 command=f"treadle data ingest {d.name} FILE",
+            )
+        )
+    if applied.labels:
+        tables.append(
+            Table(
+                id="labels",
+                title="Labels",
+                head=("label", "column", "means", "source", "#confidence", "owner", "restrictions"),
+                rows=[
+                    [
+                        text(x.name),
+                        text(f"{x.dataset}.{x.column}", href=f"#dataset-{words.quote(x.dataset, safe='')}"),
+                        text(x.description),
+                        text(x.source),
+                        number("—" if x.confidence is None else f"{x.confidence:.0%}"),
+                        text(x.owner),
+                        text(_restricted(x)),
+                    ]
+                    for x in applied.labels
+                ],
             )
         )
     number_of = len(applied.datasets)
@@ -89,6 +109,11 @@ def _data(desk: Desk, applied: Project) -> Made:
         f"{desk.project} declares {number_of} dataset{'s' if number_of != 1 else ''}; every change makes a version that stays readable.",
         tables,
     )
+
+
+def _restricted(said: Dataset | FeatureView | Label) -> str:
+    places = f"only in {', '.join(said.only_in)}" if said.only_in else ""
+    return "; ".join(x for x in (said.restrictions, places) if x)
 
 
 def _features(desk: Desk, applied: Project) -> Made:
@@ -100,13 +125,14 @@ def _features(desk: Desk, applied: Project) -> Made:
             text(", ".join(v.features)),
             text("newest row" if not v.windows else "windows"),
             text(words.span(v.ttl_s) if v.ttl_s else "—"),
+            text(" · ".join(x for x in (v.description, v.owner, _restricted(v)) if x)),
         ]
         for v in applied.feature_views
     ]
     table = Table(
         id="views",
         title="Feature views",
-        head=("view", "entity", "source", "features", "kind", "kept for"),
+        head=("view", "entity", "source", "features", "kind", "kept for", "about"),
         rows=rows,
         empty="No view is declared. A view gives features of an entity from one dataset, the same for training and serving:",
         command="@tr.feature_view(entity=…, source=…)",

@@ -4,9 +4,10 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from treadle.records.definitions import DTYPES, Check, Column, Dataset, Entry
+from treadle.records.definitions import DTYPES, LABEL_SOURCES, Check, Column, Dataset, Entry, Label
 from treadle.records.errors import TreadleError
 
+_ABOUT = {"max_shift", "owner", "license", "description", "provenance", "restrictions", "only_in", "tags", "was"}
 _PYTHON = {str: "string", int: "int64", float: "float64", bool: "bool", dt.datetime: "datetime", dt.date: "date"}
 
 
@@ -80,7 +81,9 @@ def dataset(
         key: the columns that identify a row; of rows with one key the newest counts.
         columns: the schema, as columns or as `{name: dtype}`; taken from the first rows where it is left out.
         checks: error detection functions.
-        **about: `max_shift`, `owner`, `license`, `description`, `tags`, `was` (the old name after a rename).
+        **about: `owner`, `license`, `description`, `provenance` (where the rows come from), `restrictions` (what they must not be used
+            for, in words), `only_in` (the environments in which models that learned from them may serve), `tags`, `max_shift`, `was`
+            (the old name after a rename).
 
     Raises:
         TreadleError: `bad_definition`.
@@ -99,9 +102,63 @@ def dataset(
     for needed in (*keys, *([time] if time else [])):
         if names and needed not in names:
             raise _wrong(f"The dataset {name} has no column {needed!r} among its columns.", f"Declare it: column({needed!r}, …)")
+    unknown = sorted(set(about) - _ABOUT)
+    if unknown:
+        raise _wrong(f"The dataset {name} has no {unknown[0]!r}.", f"It takes {', '.join(sorted(_ABOUT))}.")
     about["tags"] = tuple(about.get("tags", ()))
+    about["only_in"] = places(about.get("only_in", ()))
     made = tuple(c if isinstance(c, Check) else check(c) for c in checks)
     return Dataset(name=name, time=time, key=keys, columns=listed, checks=made, **about)
+
+
+def label(
+    name: str,
+    of: Dataset | str,
+    column: str,
+    *,
+    description: str = "",
+    source: str = "observed",
+    confidence: float | None = None,
+    **about: Any,
+) -> Label:
+    """What is learned: `late = tr.label("late", of=outcomes, column="late", source="observed")`, given to `tr.training_set(label=late)`.
+
+    Args:
+        name: letters, digits, `_` and `-`.
+        of: the dataset that holds the values; its versions are the versions of the label set.
+        column: their column.
+        description: what it means, as exactly as a person can say it.
+        source: `observed` (the world did it), `human`, `algorithm`, `licensed`.
+        confidence: the share of values believed to be right, 0 to 1; None where nobody has measured it.
+        **about: `owner` (who answers for it), `restrictions`, `only_in` and `was` as for a dataset.
+
+    Raises:
+        TreadleError: `bad_definition`.
+    """
+    if not name or not name.replace("_", "").replace("-", "").isalnum():
+        raise _wrong(f"{name!r} is no name of a label.", "Use letters, digits, '_' and '-'.")
+    if source not in LABEL_SOURCES:
+        raise _wrong(f"The label {name} has the source {source!r}.", f"Use one of {', '.join(LABEL_SOURCES)}.")
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise _wrong(f"The label {name} has a confidence of {confidence}.", "It is a share, from 0 to 1.")
+    unknown = sorted(set(about) - {"owner", "restrictions", "only_in", "was"})
+    if unknown:
+        raise _wrong(f"The label {name} has no {unknown[0]!r}.", "It takes owner, restrictions, only_in, was.")
+    about["only_in"] = places(about.get("only_in", ()))
+    return Label(
+        name=name,
+        dataset=of if isinstance(of, str) else of.name,
+        column=column,
+        description=description,
+        source=source,
+        confidence=confidence,
+        **about,
+    )
+
+
+def places(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Names of environments, one or several."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _wrong(what: str, remedy: str) -> TreadleError:

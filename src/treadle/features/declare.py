@@ -11,7 +11,9 @@ from functools import cached_property
 from typing import Any
 
 import polars as pl
+from msgspec import structs
 
+from treadle.data.declare import places
 from treadle.data.schema import POLARS
 from treadle.features.transforms import Transform
 from treadle.pipelines.code import code_digest
@@ -34,15 +36,7 @@ class TransformedView:
         """The view as a record, its code digested."""
         digest, _ = code_digest(self.function)
         path = f"{self.function.__module__}:{self.function.__qualname__}"
-        return FeatureView(
-            name=self._view.name,
-            entity=self._view.entity,
-            source=self._view.source,
-            columns=self._view.columns,
-            transform=Entry(path=path, code=digest),
-            ttl_s=self._view.ttl_s,
-            was=self._view.was,
-        )
+        return structs.replace(self._view, transform=Entry(path=path, code=digest))
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -101,6 +95,7 @@ def feature_view(
     columns: Iterable[str] = (),
     name: str | None = None,
     was: str | None = None,
+    **about: Any,
 ) -> Callable[[Callable[..., Any]], Any]:
     """Declare a feature view by a function.
 
@@ -111,6 +106,8 @@ def feature_view(
         columns: what a transform gives, where it cannot be called on an empty frame of the source's declared columns.
         name: the function's, unless given.
         was: the old name after a rename.
+        **about: `owner`, `description` (the first line of the function's docstring, unless given), `restrictions` and `only_in` as for a
+            dataset.
 
     Raises:
         TreadleError: `bad_definition`.
@@ -118,19 +115,23 @@ def feature_view(
     keys = (entity,) if isinstance(entity, str) else tuple(entity)
     source_name = source if isinstance(source, str) else source.name
     ttl_s = None if ttl is None else seconds(ttl)
+    unknown = sorted(set(about) - {"owner", "description", "restrictions", "only_in"})
+    if unknown:
+        raise _wrong(f"A feature view has no {unknown[0]!r}.", "It takes owner, description, restrictions, only_in.")
 
     def declare(function: Callable[..., Any]) -> Any:
         called = name or function.__name__
-        about = {"name": called, "entity": keys, "source": source_name, "was": was}
+        said = {"description": (inspect.getdoc(function) or "").partition("\n")[0], **about, "only_in": places(about.get("only_in", ()))}
+        base: dict[str, Any] = {"name": called, "entity": keys, "source": source_name, "was": was, **said}
         if not inspect.signature(function).parameters:
             made = function()
             if isinstance(made, dict) and made and all(isinstance(w, Window) for w in made.values()):
-                return FeatureView(**about, windows=dict(made))
+                return FeatureView(**base, windows=dict(made))
             if isinstance(made, list | tuple) and made and all(isinstance(c, str) for c in made):
-                return FeatureView(**about, columns=tuple(made), ttl_s=ttl_s)
+                return FeatureView(**base, columns=tuple(made), ttl_s=ttl_s)
             raise _wrong(f"The feature view {called} returns {made!r}.", "Return {name: tr.mean(…)}, or a list of column names.")
         given = tuple(columns) or _columns_of(called, function, source, keys)
-        return TransformedView(function, FeatureView(**about, columns=given, ttl_s=ttl_s))
+        return TransformedView(function, FeatureView(**base, columns=given, ttl_s=ttl_s))
 
     return declare
 

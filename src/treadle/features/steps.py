@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
-from msgspec import structs
 
 from treadle.data.splits import newest_by_key
 from treadle.data.steps import pin
@@ -14,7 +13,7 @@ from treadle.features.join import Source, join_features
 from treadle.online.windows import columns_of
 from treadle.pipelines import context, step, value
 from treadle.records.clock import utc
-from treadle.records.definitions import Dataset, FeatureView
+from treadle.records.definitions import Dataset, FeatureView, Label, bare
 from treadle.records.errors import TreadleError
 
 
@@ -22,7 +21,7 @@ def training_set(
     dataset: Dataset,
     *,
     features: Iterable[AnyView],
-    label: str | tuple[Dataset, str],
+    label: str | Label | tuple[Dataset, str],
     until: dt.datetime | str,
     since: dt.datetime | str | None = None,
     sources: Iterable[Dataset] = (),
@@ -33,7 +32,7 @@ def training_set(
         dataset: its rows are the examples; needs `time` (the moment of prediction) and `key`.
         features: views, joined as of each row's time.
         label: a column of `dataset` (null: not yet known), or `(outcome dataset, column)`, joined by the key; only outcomes known by
-            `until` count, by the outcome dataset's own time.
+            `until` count, by the outcome dataset's own time. A `tr.label` stands for either.
         until: rows before it.
         since: rows from it on.
         sources: the datasets that the views read, where they are neither `dataset` nor the label's.
@@ -45,7 +44,8 @@ def training_set(
     Raises:
         TreadleError: `bad_definition`: a source, time or key is not declared; `bad_data`: no row has a label.
     """
-    views = tuple(view_of(v) for v in features)
+    views = tuple(bare(view_of(v)) for v in features)
+    label = _resolved(label, dataset, (*_declared(), *sources)) if isinstance(label, Label) else label
     outcome = label[0] if isinstance(label, tuple) else None
     known = {d.name: d for d in (*_declared(), *sources, *([outcome] if outcome else []), dataset)}
     needed = {dataset.name, *([outcome.name] if outcome else []), *(v.source for v in views)}
@@ -56,7 +56,7 @@ def training_set(
             raise _wrong(f"The dataset {name} declares no time column.", f"tr.dataset({name!r}, time=…)")
     if outcome and not dataset.key:
         raise _wrong(f"{dataset.name} has no key to join outcomes by.", f"tr.dataset({dataset.name!r}, key=…)")
-    plain = {n: structs.replace(known[n], description="", owner="", license="", tags=(), checks=(), was=None) for n in sorted(needed)}
+    plain = {n: bare(known[n]) for n in sorted(needed)}
     return build(
         plain[dataset.name],
         features=list(views),
@@ -155,6 +155,16 @@ def _wanted(name: str, views: Sequence[FeatureView], time: str, also: Iterable[s
         return None
     named = [column for view in mine for column in (*view.entity, *columns_of(view), *view.columns)]
     return list(dict.fromkeys([time, *also, *named]))
+
+
+def _resolved(label: Label, dataset: Dataset, known: Iterable[Dataset]) -> str | tuple[Dataset, str]:
+    """A declared label as its column, with the dataset that holds it where that is not the examples' own."""
+    if label.dataset == dataset.name:
+        return label.column
+    held = next((d for d in known if d.name == label.dataset), None)
+    if held is None:
+        raise _wrong(f"The label {label.name} is of the dataset {label.dataset!r}, which was not given.", "training_set(…, sources=[…])")
+    return held, label.column
 
 
 def _declared() -> tuple[Dataset, ...]:

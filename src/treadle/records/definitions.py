@@ -47,7 +47,11 @@ class Check(Struct, frozen=True, kw_only=True):
 
 
 class Dataset(Struct, frozen=True, kw_only=True):
-    """A table that grows by versions. `time` is the column of the moment at which a row is *known*, UTC."""
+    """A table that grows by versions. `time` is the column of the moment at which a row is *known*, UTC.
+
+    `provenance` says where the rows come from: a system, a provider and its key, a piece of code. `restrictions` says in words what they
+    must not be used for; `only_in` names the environments in which a model that learned from them may serve, all where it is empty.
+    """
 
     name: str
     time: str | None = None
@@ -58,8 +62,34 @@ class Dataset(Struct, frozen=True, kw_only=True):
     owner: str = ""
     license: str = ""
     description: str = ""
+    provenance: str = ""
+    restrictions: str = ""
+    only_in: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     was: str | None = None
+
+
+class Label(Struct, frozen=True, kw_only=True):
+    """What is learned: a column of a dataset, what it means, and where its values come from.
+
+    `source` is one of `LABEL_SOURCES`. `confidence` is the share of values that are believed to be right, 0 to 1. The digest of this
+    record is the version of the label's definition; the version of its set of values is the dataset's.
+    """
+
+    name: str
+    dataset: str
+    column: str
+    description: str = ""
+    source: str = ""
+    confidence: float | None = None
+    owner: str = ""
+    restrictions: str = ""
+    only_in: tuple[str, ...] = ()
+    was: str | None = None
+
+
+#: What the world did; what people said; what an algorithm said; what was bought.
+LABEL_SOURCES = ("observed", "human", "algorithm", "licensed")
 
 
 class Window(Struct, frozen=True, kw_only=True):
@@ -75,7 +105,10 @@ class Window(Struct, frozen=True, kw_only=True):
 
 
 class FeatureView(Struct, frozen=True, kw_only=True):
-    """Features of an entity, from one dataset: windows, or the newest row (after a transform) within `ttl_s`."""
+    """Features of an entity, from one dataset: windows, or the newest row (after a transform) within `ttl_s`.
+
+    `restrictions` and `only_in` as for a dataset.
+    """
 
     name: str
     entity: tuple[str, ...]
@@ -84,6 +117,10 @@ class FeatureView(Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = ()  # newest-value features: the columns taken
     transform: Entry | None = None
     ttl_s: int | None = None
+    owner: str = ""
+    description: str = ""
+    restrictions: str = ""
+    only_in: tuple[str, ...] = ()
     was: str | None = None
 
     @property
@@ -215,7 +252,8 @@ class Environment(Struct, frozen=True, kw_only=True):
 
     `documents` are the sections of the model card that must be written before an approval is granted. An approval that nobody gave expires
     after `approval_within_s`; a version that serves is due for review every `review_every_s`; both 0 for never. With `archive_others`,
-    older versions that do not serve are archived when one is promoted here.
+    older versions that do not serve are archived when one is promoted here. `requires` are the fields (of `ABOUT`) that each dataset,
+    feature view and label must have filled in before a project is applied here.
     """
 
     name: str
@@ -227,6 +265,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     approval_within_s: int = 0
     review_every_s: int = 0
     archive_others: bool = False
+    requires: tuple[str, ...] = ()
 
 
 class Project(Struct, frozen=True, kw_only=True):
@@ -235,6 +274,7 @@ class Project(Struct, frozen=True, kw_only=True):
     name: str
     datasets: tuple[Dataset, ...] = ()
     feature_views: tuple[FeatureView, ...] = ()
+    labels: tuple[Label, ...] = ()
     pipelines: tuple[Pipeline, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
@@ -243,17 +283,29 @@ class Project(Struct, frozen=True, kw_only=True):
     environment_lock: str = ""  # digest of the list of installed distributions
 
 
-Definition = Dataset | FeatureView | Pipeline | Trigger | Endpoint | Environment
+Definition = Dataset | FeatureView | Label | Pipeline | Trigger | Endpoint | Environment
 
 #: kind → (field of Project, record type), in street order.
 KINDS: dict[str, tuple[str, type]] = {
     "environment": ("environments", Environment),
     "dataset": ("datasets", Dataset),
     "feature_view": ("feature_views", FeatureView),
+    "label": ("labels", Label),
     "pipeline": ("pipelines", Pipeline),
     "trigger": ("triggers", Trigger),
     "endpoint": ("endpoints", Endpoint),
 }
+
+#: Fields that say something *about* a definition, and change nothing that is computed.
+ABOUT = ("owner", "license", "description", "provenance", "restrictions", "only_in", "source", "confidence")
+
+
+def bare(definition: Any) -> Any:
+    """A dataset or feature view without what is said about it, for what must not change when only words do: cache keys, bundles."""
+    plain = {"owner": "", "description": "", "restrictions": "", "only_in": (), "was": None}
+    if isinstance(definition, Dataset):
+        plain |= {"license": "", "provenance": "", "tags": (), "checks": ()}
+    return structs.replace(definition, **plain)
 
 
 def kind_of(definition: Definition) -> str:

@@ -15,7 +15,7 @@ from treadle.records.clock import Clock
 from treadle.records.errors import TreadleError
 from treadle.records.models import Approval, Comment, ModelVersion
 from treadle.records.states import APPROVAL_MOVES, ApprovalState, VersionState, move
-from treadle.registry import policy
+from treadle.registry import meaning, policy
 from treadle.registry.moves import moved, subject_parts, version_of
 from treadle.store.db import Connection
 from treadle.store.queries import models
@@ -114,6 +114,7 @@ class ApprovalVerbs:
         version = version_of(tx, request.project, model, number)
         if request.grant:
             self._check_documents(tx, version, approval.environment)
+            meaning.check_allowed(tx, version, approval.environment)
         answer = {"state": str(then), "decided_by": call.actor.actor_id, "decided_time": call.event_time, "comment": request.comment}
         queries.decide_approval(tx, request.project, request.approval_id, answer)
         if request.grant and version.state == VersionState.validated:

@@ -14,10 +14,11 @@ from treadle.operations.table import implements
 from treadle.plugins.storage import BlobStore
 from treadle.records.calls import Call
 from treadle.records.clock import Clock
+from treadle.records.definitions import definition_digest
 from treadle.records.errors import TreadleError
 from treadle.records.models import CARD_SECTIONS, Card, CardField, CardSection, CardTable, RegisteredModel
 from treadle.registry import card_text, policy
-from treadle.registry.evidence import Evidence, gather
+from treadle.registry.evidence import Evidence, gather, restricted
 from treadle.registry.moves import model_node, model_of, version_of
 from treadle.registry.uses import uses
 from treadle.store.db import Connection
@@ -29,6 +30,8 @@ from treadle.tracking.limits import check_text
 FORMATS = ("json", "md", "html")
 _LONGEST = 50_000
 _NUMBER = "{:.6g}"
+#: Rows that a group needs for its metrics to be compared with another's.
+_FEW = 100
 
 
 class CardVerbs:
@@ -91,7 +94,7 @@ def build(tx: Connection, evidence: Evidence, model: RegisteredModel, *, now: dt
         _features(evidence),
         _metrics(evidence),
         _by_slice(slices),
-        _with(by_hand["fairness"], [], _gaps(slices)),
+        _with(by_hand["fairness"], *_gaps(slices)),
         _gates(evidence),
         by_hand["risks"],
         _lineage(tx, evidence),
@@ -183,9 +186,19 @@ def _training(evidence: Evidence) -> CardSection:
 def _data(evidence: Evidence) -> tuple[list[CardField], list[CardTable]]:
     test = (evidence.bundle.card if evidence.bundle else {}).get("test") or {}
     span = f"{test.get('from') or '?'} to {test.get('until') or '?'}" if test.get("from") or test.get("until") else ""
-    rows = [[d.name, d.version, d.context, d.rows, d.until, d.licence, d.owner, d.digest[:16]] for d in evidence.data]
-    columns = ["dataset", "version", "used for", "rows", "until", "licence", "owner", "digest"]
-    return _fields(test_rows=test.get("rows"), test_time=span), _table(columns, rows)
+    rows = [
+        [d.name, d.version, d.context, d.rows, d.until, d.licence, d.owner, d.provenance, d.restrictions, d.digest[:16]]
+        for d in evidence.data
+    ]
+    columns = ["dataset", "version", "used for", "rows", "until", "licence", "owner", "comes from", "restrictions", "digest"]
+    tables = _table(columns, rows)
+    sets = {d.name: d.version for d in evidence.data}
+    labels = [
+        [x.name, x.description, x.source, x.confidence, sets.get(x.dataset), x.owner, restricted(x), definition_digest(x)[:16]]
+        for x in evidence.labels
+    ]
+    tables += _table(["label", "means", "source", "confidence", "label set", "owner", "restrictions", "definition"], labels)
+    return _fields(test_rows=test.get("rows"), test_time=span), tables
 
 
 def _features(evidence: Evidence) -> CardSection:
@@ -193,6 +206,9 @@ def _features(evidence: Evidence) -> CardSection:
         inputs = evidence.bundle.signature.inputs
         rows = [[c.name, c.dtype, c.origin, c.view, len(c.categories) if c.categories is not None else None] for c in inputs]
         tables = _table(["input", "type", "from", "feature view", "categories"], rows)
+        sealed = {v.name: definition_digest(v)[:16] for v in evidence.bundle.views}
+        views = [[v.name, v.entity, v.source, v.description, v.owner, restricted(v), sealed[v.name]] for v in evidence.views]
+        tables += _table(["feature view", "entity", "made from", "means", "owner", "restrictions", "definition"], views)
     else:
         tables = _table(["name", "type"], [[k, v] for k, v in evidence.schema.items()])
     return CardSection(key="features", title="Inputs", tables=tables, missing=_if_none(tables, "the model has no recorded signature"))
@@ -215,17 +231,19 @@ def _by_slice(slices: list[dict[str, Any]]) -> CardSection:
     return CardSection(key="slices", title="Metrics by slice", tables=tables, missing=missing)
 
 
-def _gaps(slices: list[dict[str, Any]]) -> list[CardTable]:
-    """Per column and metric, the best and worst slice and the gap between."""
+def _gaps(slices: list[dict[str, Any]]) -> tuple[list[CardField], list[CardTable]]:
+    """Per column and metric, the best and worst slice and the gap between; slices of few rows say nothing about a gap."""
     rows: list[list[Any]] = []
+    small = [f"{s.get('column')}={s.get('value')}" for s in slices if (s.get("rows") or 0) < _FEW]
     for column in dict.fromkeys(s.get("column") for s in slices):
-        own = [s for s in slices if s.get("column") == column]
+        own = [s for s in slices if s.get("column") == column and (s.get("rows") or 0) >= _FEW]
         for name in sorted({n for s in own for n in s.get("metrics", {})}):
             known = sorted((s["metrics"][name], str(s.get("value"))) for s in own if isinstance(s["metrics"].get(name), int | float))
             if len(known) > 1:
                 (low, at_low), (high, at_high) = known[0], known[-1]
                 rows.append([column, name, low, at_low, high, at_high, high - low])
-    return _table(["column", "metric", "lowest", "of", "highest", "of", "gap"], rows)
+    left = _fields(left_out=f"groups of fewer than {_FEW} rows: {', '.join(small)}") if small else []
+    return left, _table(["column", "metric", "lowest", "of", "highest", "of", "gap"], rows)
 
 
 def _gates(evidence: Evidence) -> CardSection:

@@ -6,9 +6,10 @@ from msgspec import Struct
 
 from treadle.packaging import bundle as bundles
 from treadle.plugins.storage import BlobStore
+from treadle.records.definitions import Dataset, FeatureView, Label
 from treadle.records.errors import TreadleError
 from treadle.records.models import Bundle, ModelVersion
-from treadle.registry import sources
+from treadle.registry import meaning, sources
 from treadle.registry.mlmodel import flavors_of, schema_of
 from treadle.store.db import Connection
 from treadle.store.queries import models as queries
@@ -29,6 +30,8 @@ class Data(Struct, frozen=True):
     licence: str = ""
     owner: str = ""
     context: str = ""
+    provenance: str = ""
+    restrictions: str = ""
 
 
 class Evidence(Struct, frozen=True):
@@ -42,6 +45,8 @@ class Evidence(Struct, frozen=True):
     schema: dict[str, str]
     flavor: str
     environment: dict[str, str]
+    views: list[FeatureView]
+    labels: list[Label]
 
     @property
     def params(self) -> dict[str, Any]:
@@ -102,6 +107,7 @@ def gather(tx: Connection, blobs: BlobStore, version: ModelVersion) -> Evidence:
     logged = queries.logged_model_facts(tx, version.project, version.model_id) if version.model_id else None
     files = {} if sealed else _files(tx, blobs, version)
     text = files.get("MLmodel", "")
+    views, labels = meaning.said(tx, version, sealed) if sealed else ([], [])
     lines = sealed.environment if sealed else [line for line in files.get("requirements.txt", "").splitlines() if "==" in line]
     return Evidence(
         version=version,
@@ -112,7 +118,15 @@ def gather(tx: Connection, blobs: BlobStore, version: ModelVersion) -> Evidence:
         schema=_schema(sealed) if sealed else schema_of(text),
         flavor=sealed.flavor if sealed else ", ".join(f for f in flavors_of(text) if f != "python_function"),
         environment={name: number for name, _, number in (line.strip().partition("==") for line in lines)},
+        views=views,
+        labels=labels,
     )
+
+
+def restricted(definition: Dataset | FeatureView | Label) -> str:
+    """What something must not be used for, in words."""
+    places = f"only in {', '.join(definition.only_in)}" if definition.only_in else ""
+    return "; ".join(text for text in (definition.restrictions, places) if text)
 
 
 def _bundle(blobs: BlobStore, version: ModelVersion) -> Bundle | None:
@@ -167,6 +181,8 @@ def _data(tx: Connection, version: ModelVersion, sealed: Bundle | None, run: dic
     found: list[Data] = []
     digests = list(sealed.trained_on) if sealed else []
     declared = {d.name: d for project in registry.applied_environments(tx, version.project).values() for d in project.datasets}
+    then = meaning.pinned(tx, version.project, version.run_id)
+    declared |= {d.name: d for d in (then.datasets if then else ())}
     for row in queries.dataset_facts(tx, version.project, digests):
         told = declared.get(row["dataset"])
         found.append(
@@ -179,6 +195,8 @@ def _data(tx: Connection, version: ModelVersion, sealed: Bundle | None, run: dic
                 licence=told.license if told else "",
                 owner=told.owner if told else "",
                 context="training",
+                provenance=told.provenance if told else "",
+                restrictions=restricted(told) if told else "",
             )
         )
     known = {d.digest for d in found}

@@ -3,10 +3,14 @@
 Releases move what endpoints follow with `move_alias` and `move_state`; no face calls these.
 """
 
+from collections.abc import Iterable
+
+import msgspec
+
 from treadle.ledger import events, lineage
 from treadle.records.calls import Call
 from treadle.records.clock import SystemClock
-from treadle.records.definitions import definition_digest
+from treadle.records.definitions import FeatureView, Label, definition_digest
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Version
@@ -140,8 +144,11 @@ def moved(tx: Connection, version: ModelVersion, state: VersionState) -> ModelVe
     return version_of(tx, version.project, version.model, version.number)
 
 
-def draw(tx: Connection, version: ModelVersion, sealed: Bundle) -> None:
-    """The version, its bundle and what that was made from, in the lineage graph."""
+def draw(tx: Connection, version: ModelVersion, sealed: Bundle, *, views: Iterable[FeatureView] = (), labels: Iterable[Label] = ()) -> None:
+    """The version, its bundle and what that was made from, in the lineage graph.
+
+    `views` are the feature views as they were declared, with what was said about them; `labels` what was learned.
+    """
     project, bundle, run = version.project, version.bundle_digest, version.run_id
     node = model_node(project, version.model, version.number)
     facts = {"flavor": sealed.flavor, "onnx_equal": sealed.onnx_equal, "python": sealed.python}
@@ -149,6 +156,7 @@ def draw(tx: Connection, version: ModelVersion, sealed: Bundle) -> None:
         Version(project=project, digest=bundle, kind="bundle", name=version.model, number=version.number, facts=facts),
         Version(project=project, digest=node, kind="model", name=version.model, number=version.number, facts={"bundle": bundle}),
     ]
+    told = {view.name: view for view in views}
     edges = [(node, bundle, "packages"), (bundle, run, "sealed_by")]
     edges += [(bundle, digest, "trained_on") for digest in sealed.trained_on]
     if sealed.code_digest:
@@ -156,8 +164,15 @@ def draw(tx: Connection, version: ModelVersion, sealed: Bundle) -> None:
         edges.append((bundle, sealed.code_digest, "code"))
     for view in sealed.views:
         digest = definition_digest(view)
-        known.append(Version(project=project, digest=digest, kind="definition", name=f"feature_view/{view.name}"))
+        said = msgspec.to_builtins(told.get(view.name, view))
+        known.append(Version(project=project, digest=digest, kind="definition", name=f"feature_view/{view.name}", facts=said))
         edges.append((bundle, digest, "features"))
+    for label in labels:
+        digest = definition_digest(label)
+        known.append(
+            Version(project=project, digest=digest, kind="definition", name=f"label/{label.name}", facts=msgspec.to_builtins(label))
+        )
+        edges.append((bundle, digest, "label"))
     if sealed.environment:
         lock = digest_of(list(sealed.environment))
         known.append(Version(project=project, digest=lock, kind="environment", name="lock", facts={"packages": len(sealed.environment)}))

@@ -27,6 +27,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.ledger import Page
 from treadle.records.models import ModelVersion
 from treadle.records.states import VersionState
+from treadle.registry import meaning
 from treadle.registry.approvals import ApprovalVerbs
 from treadle.registry.cards import CardVerbs
 from treadle.registry.models import ModelVerbs
@@ -115,7 +116,8 @@ class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs, WebhookVerbs)
         )
         fields = {name: getattr(version, name) for name in version.__struct_fields__ if name not in ("aliases", "state", "previous")}
         queries.insert_version(tx, {**fields, "state": str(state)})
-        draw(tx, version, sealed)
+        views, labels = meaning.said(tx, version, sealed)
+        draw(tx, version, sealed, views=views, labels=labels)
         return version_of(tx, version.project, version.model, version.number)
 
     @implements(ListModelVersions)

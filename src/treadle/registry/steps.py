@@ -254,9 +254,9 @@ def ask(here: RunContext, version: ModelVersion) -> list[Approval]:
                     event_time=here.clock.now(),
                 )
             except TreadleError as error:
-                if "missing_documents" not in error.details:
+                if not {"missing_documents", "restricted"} & set(error.details):
                     raise
-                here.log(f"{error.what} {error.remedy}")  # the question waits for them
+                here.log(f"{error.what} {error.remedy}")  # the question waits until that is mended
         answers.append(approval)
     return answers
 

@@ -30,7 +30,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Page, Version
 from treadle.records.models import Comparison, Download, ModelVersion, Removal
 from treadle.records.states import VERSION_MOVES, VersionState, move
-from treadle.registry import search, sources
+from treadle.registry import meaning, search, sources
 from treadle.registry.compare import compare
 from treadle.registry.evidence import gather
 from treadle.registry.models import TEXT, check_tags
@@ -191,7 +191,8 @@ class VersionVerbs:
         move(VERSION_MOVES, known.state, state, what=f"{known.model}@{known.number}")
         values: dict[str, Any] = {"bundle_digest": request.bundle_digest, "state": str(state), "gates": request.gates}
         version = self._changed(tx, known, values)
-        draw(tx, version, sealed)
+        views, labels = meaning.said(tx, version, sealed)
+        draw(tx, version, sealed, views=views, labels=labels)
         return version
 
     @implements(SetStage)

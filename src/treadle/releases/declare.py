@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from treadle.records.clock import seconds
-from treadle.records.definitions import Canary, Dataset, Endpoint, Environment, Monitor, Trigger
+from treadle.records.definitions import ABOUT, Canary, Dataset, Endpoint, Environment, Monitor, Trigger
 from treadle.records.errors import TreadleError
 from treadle.records.models import CARD_SECTIONS
 
@@ -109,7 +109,7 @@ def endpoint(
     )
 
 
-def environment(
+def environment(  # noqa: PLR0913  (each is a rule of its own that an environment may have)
     name: str,
     *,
     after: str = "",
@@ -120,6 +120,7 @@ def environment(
     approval_within: str | dt.timedelta = "",
     review_every: str | dt.timedelta = "",
     archive_others: bool = False,
+    requires: Sequence[str] = (),
 ) -> Environment:
     """Where endpoints live.
 
@@ -133,6 +134,8 @@ def environment(
         approval_within: how long a question waits for its answer, `"14d"`; then it expires.
         review_every: how often a version that serves must be looked at again, `"90d"`.
         archive_others: archive the older versions that do not serve when one is promoted here.
+        requires: what every dataset, feature view and label must say before a project is applied here: `owner`, `license`, `provenance`,
+            `restrictions`, `description`, `source`, `confidence`, each where it has such a field.
     """
     unknown = [section for section in documents if section not in CARD_SECTIONS]
     if unknown:
@@ -140,6 +143,9 @@ def environment(
             f"{', '.join(map(repr, unknown))}: a card has no such section; those that people write are {', '.join(CARD_SECTIONS)}",
             'documents=["intended_use", "limits"]',
         )
+    strange = [word for word in requires if word not in ABOUT or word == "only_in"]
+    if strange:
+        raise _wrong(f"{', '.join(map(repr, strange))}: nothing has such a field", 'requires=["owner", "license", "provenance"]')
     return Environment(
         name=name,
         after=after,
@@ -150,6 +156,7 @@ def environment(
         approval_within_s=_seconds(approval_within) if approval_within else 0,
         review_every_s=_seconds(review_every) if review_every else 0,
         archive_others=archive_others,
+        requires=tuple(requires),
     )
 
 

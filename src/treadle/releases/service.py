@@ -22,6 +22,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.releases import Evidence, Release
 from treadle.records.serving import ServedEndpoint, Snapshot
 from treadle.records.states import RELEASE_MOVES, VERSION_MOVES, ReleaseState, VersionState, move
+from treadle.registry import meaning
 from treadle.registry import service as registry
 from treadle.registry.approvals import unsealed
 from treadle.registry.policy import promoted
@@ -348,6 +349,7 @@ class Releases:
                 code="conflict",
                 details={"state": str(state), "environment": request.environment},
             )
+        meaning.check_allowed(tx, version, request.environment)
         return version.bundle_digest, approval.approval_id
 
     def _find(self, tx: Connection, project: str, environment: str, release_id: str) -> Release:

@@ -13,7 +13,7 @@ import polars as pl
 from treadle.pipelines import step
 from treadle.pipelines.context import peek
 from treadle.pipelines.measures import record_points
-from treadle.records.definitions import FeatureView, Project
+from treadle.records.definitions import FeatureView, Project, bare
 from treadle.records.errors import TreadleError
 from treadle.records.models import Fitted
 from treadle.training import fit
@@ -157,11 +157,11 @@ def columns_of(features: Sequence[Any]) -> tuple[list[str], tuple[FeatureView, .
         view = getattr(feature, "definition", feature)
         if isinstance(view, FeatureView):
             names += view.features
-            views[view.name] = view
+            views[view.name] = bare(view)
         elif isinstance(feature, str):
             names.append(feature)
             if feature in known:
-                views.setdefault(known[feature].name, known[feature])
+                views.setdefault(known[feature].name, bare(known[feature]))
         else:
             raise TreadleError(f"{feature!r} is no feature.", remedy="Give names of columns, or feature views.", code="bad_definition")
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -33,6 +33,7 @@ from treadle.records.models import ModelVersion
 from treadle.records.monitoring import Alarm
 from treadle.records.releases import Release
 from treadle.records.states import ReleaseState, VersionState
+from treadle.registry.meaning import barred
 from treadle.registry.service import approved_for
 from treadle.serving import snapshots
 from treadle.store.queries import workshop as queries
@@ -205,7 +206,7 @@ class Loop:
                 if version.number <= tried:
                     return None
                 approved = approved_for(tx, project, endpoint.model, version.number, environment)
-                if approved and version.state != VersionState.rejected:
+                if approved and version.state != VersionState.rejected and not barred(tx, version, environment):
                     return version
         return None
 

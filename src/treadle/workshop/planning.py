@@ -23,6 +23,19 @@ def plan(old: Project | None, new: Project, environment: str, *, live: Live | No
     return Plan(project=new.name, environment=environment, base=digest_of(old) if old else "", changes=changes)
 
 
+def lacking(project: Project, environment: str) -> list[str]:
+    """What the environment requires that its datasets, feature views and labels do not say, in words; none where all is said."""
+    place = next((e for e in project.environments if e.name == environment), None)
+    said = [("dataset", d) for d in project.datasets]
+    said += [("feature view", v) for v in project.feature_views]
+    said += [("label", x) for x in project.labels]
+    found: list[str] = []
+    for kind, definition in said:
+        absent = [word for word in (place.requires if place else ()) if getattr(definition, word, word) in ("", None)]
+        found += [f"{kind} {definition.name} has no {' and no '.join(absent)}"] if absent else []
+    return found
+
+
 def _kind(kind: str, before: Mapping[str, Definition], after: Mapping[str, Definition], live: Live) -> list[Change]:
     changes: list[Change] = []
     renamed: set[str] = set()

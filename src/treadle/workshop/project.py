@@ -168,8 +168,12 @@ def _check(project: Project, module: ModuleType) -> None:
     """Names that definitions use must be defined."""
     datasets = {d.name for d in project.datasets}
     pipelines = {p.name for p in project.pipelines}
+    places = {e.name for e in project.environments}
     wrong: list[str] = []
     wrong += [f"feature view {v.name!r} reads dataset {v.source!r}" for v in project.feature_views if v.source not in datasets]
+    wrong += [f"label {x.name!r} is a column of dataset {x.dataset!r}" for x in project.labels if x.dataset not in datasets]
+    for said in (*project.datasets, *project.feature_views, *project.labels):
+        wrong += [f"{said.name!r} may be used only in environment {p!r}" for p in said.only_in if p not in places]
     wrong += [f"trigger {t.name!r} starts pipeline {t.pipeline!r}" for t, _ in triggers_of(project) if t.pipeline not in pipelines]
     for endpoint in project.endpoints:
         source = endpoint.monitor.outcome.partition(".")[0]

@@ -20,7 +20,7 @@ from treadle.records.serving import Snapshot
 from treadle.store.db import Connection
 from treadle.store.queries import workshop as queries
 from treadle.workshop.overview import Rooms, overview
-from treadle.workshop.planning import leads, plan
+from treadle.workshop.planning import lacking, leads, plan
 from treadle.workshop.why import why_prediction
 
 
@@ -67,6 +67,14 @@ class Workbench:
                 f"{request.project} was applied to {request.environment} by somebody else since the plan was made; nothing was changed.",
                 remedy=f"Look at the new plan and apply again: treadle plan --env {request.environment}",
                 code="conflict",
+            )
+        unsaid = lacking(new, request.environment)
+        if unsaid:
+            raise TreadleError(
+                f"{request.environment} requires what these do not say: {'; '.join(unsaid)}.",
+                remedy="Say it where they are defined, e.g. tr.dataset(…, owner=…, provenance=…), then apply again.",
+                code="bad_definition",
+                details={"lacking": unsaid},
             )
         refused = [f"{c.kind} {c.name}: {c.refused}" for c in made.changes if c.refused]
         if refused and not request.remove:

