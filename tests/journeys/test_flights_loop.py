@@ -16,7 +16,7 @@ from rich.console import Console
 from treadle.features.join import Source, join_features
 from treadle.operations.ledger import GetRun, ListEvents, VerifyAudit
 from treadle.operations.pipelines import ListSteps, SubmitRun
-from treadle.operations.registry import GetModelVersion, ListModelVersions
+from treadle.operations.registry import GetCard, GetModelVersion, ListModelVersions
 from treadle.operations.releases import ListReleases
 from treadle.operations.workshop import ApplyProject, GetApplied, GetOverview, WhyPrediction
 from treadle.packaging.bundle import read
@@ -165,6 +165,9 @@ def test_a_candidate_that_harms_is_stopped_in_its_canary(street: SimpleNamespace
     release = next(r for r in _releases(street) if r.to_version == version.number)
     assert release.state == ReleaseState.stopped, release
     assert "brier" in release.reason
+    card = street.shop.call(GetCard(project="flights", model="delay", number=version.number))
+    trial = next(s for s in card.sections if s.key == "trials").tables[0].rows
+    assert [(row[0], row[1], row[5], row[7]) for row in trial] == [("prod", "1", "stopped", release.reason)]
     serving = json.loads(sorted((street.shop.layout.gateway("flights", "prod").snapshots).iterdir())[-1].read_text())
     assert serving["endpoints"][0]["champion"]["model_version"] == 1
     assert serving["endpoints"][0]["challenger"] is None

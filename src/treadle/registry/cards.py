@@ -25,6 +25,7 @@ from treadle.store.db import Connection
 from treadle.store.queries import models as queries
 from treadle.store.queries import monitoring as monitoring_queries
 from treadle.store.queries import registry as version_queries
+from treadle.store.queries import releases as release_queries
 from treadle.tracking.limits import check_text
 
 FORMATS = ("json", "md", "html")
@@ -99,6 +100,7 @@ def build(tx: Connection, evidence: Evidence, model: RegisteredModel, *, now: dt
         by_hand["risks"],
         _lineage(tx, evidence),
         _people(tx, evidence),
+        _trials(tx, evidence),
         _serving(tx, evidence),
         _monitoring(tx, evidence),
         by_hand["owners"],
@@ -272,6 +274,21 @@ def _people(tx: Connection, evidence: Evidence) -> CardSection:
     ]
     tables += _table(["who", "when", "said"], [[c.actor, c.event_time, c.text] for c in talked])
     return CardSection(key="approvals", title="Approvals and people", tables=tables, missing=_if_none(tables, "nobody was asked yet"))
+
+
+def _trials(tx: Connection, evidence: Evidence) -> CardSection:
+    """What its canaries found: outcomes of the requests that it and the champion of the time both scored."""
+    v = evidence.version
+    mine = [r for r in queries.releases_of(tx, v.project, v.model) if r.to_version == v.number and r.from_version is not None]
+    found = [release_queries.find_release(tx, v.project, r.environment, r.release_id) for r in mine]
+    rows = [
+        [r.environment, r.from_version, r.strategy.share, r.started, r.ended, str(r.state), r.facts.get("rows"), r.reason]
+        for r in found
+        if r is not None and r.strategy is not None
+    ]
+    columns = ["environment", "against version", "share", "from", "until", "verdict", "paired outcomes", "in words"]
+    missing = _if_none(rows, "it was not tried beside a champion")
+    return CardSection(key="trials", title="Tried in production", tables=_table(columns, rows), missing=missing)
 
 
 def _serving(tx: Connection, evidence: Evidence) -> CardSection:

@@ -24,6 +24,7 @@ def house(database, tmp_path):
     slices = [
         {"column": "carrier", "value": "AA", "rows": 900, "metrics": {"brier": 0.11}},
         {"column": "carrier", "value": "UA|x", "rows": 100, "metrics": {"brier": 0.19}},
+        {"column": "carrier", "value": "HA", "rows": 7, "metrics": {"brier": 0.01}},
     ]
     test = {"rows": 1000, "from": "2013-02-01", "until": "2013-02-15", "metrics": {"brier": 0.12}, "slices": slices}
     card = {"params": {"num_leaves": 31}, "label": "late", "test": test, "limits": ["no cargo", "no night flights"]}
@@ -56,7 +57,13 @@ def test_what_the_record_knows(house):
     assert section(made, "data").tables[0].rows[0][:5] == ["flights", "version 3", "training", "4711", "2013-03-01"]
     assert section(made, "features").tables[0].rows == [["carrier", "string", "request", "", "2"]]
     assert section(made, "metrics").tables[0].rows == [["brier", "0.12"]]
-    assert [row[:3] for row in section(made, "slices").tables[0].rows] == [["carrier", "AA", "900"], ["carrier", "UA|x", "100"]]
+    assert [row[:3] for row in section(made, "slices").tables[0].rows] == [
+        ["carrier", "AA", "900"],
+        ["carrier", "UA|x", "100"],
+        ["carrier", "HA", "7"],
+    ]
+    assert section(made, "fairness").fields[0].text == "groups of fewer than 100 rows: carrier=HA"  # seven rows say nothing about a gap
+    assert section(made, "trials").missing == "It was not tried beside a champion."
     gap = section(made, "fairness").tables[0].rows[0]
     assert (gap[0], gap[-1]) == ("carrier", "0.08")
     assert any("packages" in row for row in section(made, "lineage").tables[0].rows)
