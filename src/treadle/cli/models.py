@@ -64,7 +64,7 @@ def models() -> None:
 @click.option("--limit", default=20, show_default=True)
 @verb(project=True)
 def versions(session: Session, model: str | None, project: str | None, limit: int) -> None:
-    """List versions of MODEL (of every model of the project's endpoints where none is named); MODEL@N shows one.
+    """List versions of MODEL; where none is named, of the models that endpoints serve, else of all. MODEL@N shows one.
 
     \b
     Example:
@@ -77,6 +77,8 @@ def versions(session: Session, model: str | None, project: str | None, limit: in
         print_version(session, session.call(GetModelVersion(project=name, model=wanted, number=number)))
         return
     names = [model] if model else served(session, name)
+    if not names:
+        names = [m.model for m in session.call(SearchModels(project=name, limit=limit)).items]
     found = [v for m in names for v in session.call(ListModelVersions(project=name, model=m, limit=limit)).items]
     print_versions(session, found, empty="No version yet. A pipeline registers one with tr.candidate(…).")
 

@@ -40,7 +40,7 @@ MANIFEST = "manifest.json"
 ONNX = "model.onnx"
 PROOF = "proof.npy"
 PROFILE = "reference.profile"
-MODEL = {"lightgbm": "model.txt", "sklearn": "model.skops", "onnx": ONNX}
+MODEL = {"lightgbm": "model.txt", "sklearn": "model.skops", "xgboost": "model.xgb", "onnx": ONNX}
 #: Proof rows that travel in the bundle; the export is proven on all that were given.
 KEPT_PROOF_ROWS = 200
 

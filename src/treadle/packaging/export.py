@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from treadle.packaging import trees
-from treadle.packaging.flavors import LightgbmPredictor, Matrix, OnnxPredictor, Predictor, SklearnPredictor
+from treadle.packaging import trees, xgb
+from treadle.packaging.flavors import LightgbmPredictor, Matrix, OnnxPredictor, Predictor, SklearnPredictor, XgboostPredictor
 from treadle.records.errors import TreadleError
 from treadle.records.models import Fitted
 
@@ -31,12 +31,15 @@ def export(fitted: Fitted, native: Predictor, proof: Matrix) -> tuple[bytes | No
     try:
         if isinstance(native, LightgbmPredictor):
             content = trees.to_onnx(native.booster, inputs)
-            proof = np.concatenate([proof, _hard_rows(native.booster, proof)])
+            proof = np.concatenate([proof, _hard_rows(trees.thresholds(native.booster), proof, np.float64)])
+        elif isinstance(native, XgboostPredictor):
+            content = trees.from_xgboost(native.model)
+            proof = np.concatenate([proof, _hard_rows(xgb.thresholds(native.model), proof, np.float32)])
         elif isinstance(native, SklearnPredictor):
             content = _from_sklearn(native.estimator, inputs)
         else:
             return None, None
-    except TreadleError:
+    except (TreadleError, RecursionError):  # a tree may be deeper than Python goes
         return None, None
     difference = proven(OnnxPredictor(content), native, proof)
     return (content, difference) if difference <= TOLERANCE else (None, difference)
@@ -50,11 +53,12 @@ def proven(exported: Predictor, native: Predictor, rows: Matrix) -> float:
     return float(np.max(np.abs(said - meant), initial=0.0))
 
 
-def _hard_rows(booster: Any, proof: Matrix) -> Matrix:
-    """Rows made from proof rows, each with one input put at a threshold or a neighbour of it; and rows of extremes."""
-    found = trees.thresholds(booster)[:_MOST_THRESHOLDS]
+def _hard_rows(found: list[tuple[int, float]], proof: Matrix, kind: Any) -> Matrix:
+    """Rows made from proof rows, each with one input put at a threshold or its neighbour among numbers of `kind`; and rows of extremes."""
+    found = found[:_MOST_THRESHOLDS]
     features = np.repeat(np.array([f for f, _ in found], dtype=np.int64), 3)
-    values = np.array([[v, np.nextafter(v, -np.inf), np.nextafter(v, np.inf)] for _, v in found], dtype=np.float64).reshape(-1)
+    at = np.array([v for _, v in found], dtype=kind)
+    values = np.stack([at, np.nextafter(at, kind(-np.inf)), np.nextafter(at, kind(np.inf))], axis=1).astype(np.float64).reshape(-1)
     rows = proof[np.arange(len(features)) % len(proof)].copy()
     rows[np.arange(len(features)), features] = values
     extremes = np.array([[value] * proof.shape[1] for value in (np.nan, 0.0, -1.0, 1e6, 1e300, -1e300)])

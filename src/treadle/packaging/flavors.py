@@ -1,9 +1,9 @@
 """Flavors: how the bytes of a model become something that predicts.
 
-Three predictors behind one method, `predict(matrix) -> scores`: ONNX Runtime where the bundle has an export that was proven equal,
-LightGBM's text model, and scikit-learn through skops. No flavor unpickles: skops builds objects from a list of trusted types, and a
-type outside scikit-learn's own must be trusted by name by whoever loads the bundle. The heavy libraries are imported by the flavor
-that needs them, because a gateway that serves an ONNX export must not pay a second for LightGBM and scikit-learn.
+Predictors behind one method, `predict(matrix) -> scores`: ONNX Runtime where the bundle has an export that was proven equal, LightGBM's
+text model, scikit-learn through skops, and XGBoost's files read by `xgb`. No flavor unpickles: skops builds objects from a list of
+trusted types, and a type outside scikit-learn's own must be trusted by name by whoever loads the bundle. The heavy libraries are imported
+by the flavor that needs them, because a gateway that serves an ONNX export must not pay a second for LightGBM and scikit-learn.
 """
 
 import os
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.packaging import xgb
 from treadle.records.errors import TreadleError
 
 Matrix = NDArray[np.float64]
@@ -84,6 +85,19 @@ class LightgbmPredictor:
         return np.asarray(self.booster.predict(matrix, num_threads=threads), dtype=np.float64)
 
 
+class XgboostPredictor:
+    """XGBoost's own file, evaluated here without XGBoost: the model that an export is proven against."""
+
+    kind = "xgboost"
+
+    def __init__(self, content: bytes):
+        self.model = xgb.read(content)
+
+    def predict(self, matrix: Matrix) -> Scores:
+        """Scores; see `Predictor`."""
+        return self.model.predict(matrix)
+
+
 class SklearnPredictor:
     """A scikit-learn estimator read by skops: `predict_proba`'s last column where it has one, else `predict`."""
 
@@ -116,7 +130,7 @@ def load(flavor: str, content: bytes, *, onnx: bytes | None = None, trust: Seque
     """The predictor of a model: the ONNX export where one is given, else the native one.
 
     Args:
-        flavor: `lightgbm`, `sklearn` or `onnx`.
+        flavor: `lightgbm`, `sklearn`, `xgboost` or `onnx`.
         content: the native model's bytes.
         onnx: an export that was proven equal to it.
         trust: names of types outside scikit-learn's own that skops may build.
@@ -130,9 +144,11 @@ def load(flavor: str, content: bytes, *, onnx: bytes | None = None, trust: Seque
         return LightgbmPredictor(content)
     if flavor == "sklearn":
         return SklearnPredictor(content, trust)
+    if flavor == "xgboost":
+        return XgboostPredictor(content)
     if flavor == "onnx":
         return OnnxPredictor(content)
-    raise TreadleError(f"{flavor!r} is no model flavor.", remedy="Use 'lightgbm', 'sklearn' or 'onnx'.", code="bad_request")
+    raise TreadleError(f"{flavor!r} is no model flavor.", remedy="Use 'lightgbm', 'sklearn', 'xgboost' or 'onnx'.", code="bad_request")
 
 
 def _unreadable(what: str, error: Exception) -> TreadleError:

@@ -1,4 +1,4 @@
-"""LightGBM as an ONNX graph, in float64.
+"""Boosted trees as an ONNX graph, in float64: LightGBM's, and XGBoost's as `xgb` reads them.
 
 The usual converter writes thresholds and inputs as float32. A value that lies closer to a threshold than float32 can tell goes down
 the other branch: predictions are then wrong by tenths, on few rows, silently. (Found with rows placed at and beside each threshold of a
@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from msgspec import Struct, field
 
+from treadle.packaging.xgb import Boosted, Tree
 from treadle.records.errors import TreadleError
 
-_LEQ, _MEMBER = 0, 6
+_LEQ, _LESS, _MEMBER = 0, 1, 6
+_LINKS = {"sigmoid": "Sigmoid", "exp": "Exp", "identity": "Identity"}
 _SUM = 1
 _TINY, _HUGE = 1e-34, 1e299
 
@@ -44,9 +46,6 @@ def to_onnx(booster: Any, inputs: int) -> bytes:
     Raises:
         TreadleError: `not_implemented` for an objective or tree that has no exact counterpart here.
     """
-    import onnx  # noqa: PLC0415  (only where a bundle is sealed)
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
-
     dump = booster.dump_model()
     link, slope = _link(dump)
     table = _Table()
@@ -56,40 +55,60 @@ def to_onnx(booster: Any, inputs: int) -> bytes:
             table.roots.append(_node(table, root)[0])
         else:
             table.constant += root["leaf_value"]
+    return _model(table, inputs, link=link, slope=slope)
+
+
+def from_xgboost(model: Boosted) -> bytes:
+    """The same of an XGBoost model: its comparisons are of float32 numbers, so the rows are rounded to float32 first."""
+    table = _Table(constant=model.base)
+    for tree in model.trees:
+        if tree.left[0] < 0:
+            table.constant += float(tree.value[0])
+        else:
+            table.roots.append(_split(table, tree, 0)[0])
+    return _model(table, model.inputs, link=model.link, rounded=True)
+
+
+def _model(table: _Table, inputs: int, *, link: str, slope: float = 1.0, rounded: bool = False) -> bytes:
+    import onnx  # noqa: PLC0415  (only where a bundle is sealed)
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+
     nodes: list[Any] = []
-    if table.roots:
-        members: dict[str, Any] = {"membership_values": numpy_helper.from_array(np.array(table.members))} if table.members else {}
-        nodes.append(
-            helper.make_node(
-                "TreeEnsemble",
-                ["rows"],
-                ["trees"],
-                domain="ai.onnx.ml",
-                aggregate_function=_SUM,
-                post_transform=0,
-                n_targets=1,
-                tree_roots=table.roots,
-                nodes_featureids=table.features,
-                nodes_modes=numpy_helper.from_array(np.array(table.modes, dtype=np.uint8)),
-                nodes_splits=numpy_helper.from_array(np.array(table.splits, dtype=np.float64)),
-                nodes_missing_value_tracks_true=table.tracks,
-                nodes_truenodeids=table.true_ids,
-                nodes_trueleafs=table.true_leafs,
-                nodes_falsenodeids=table.false_ids,
-                nodes_falseleafs=table.false_leafs,
-                leaf_targetids=[0] * len(table.leaves),
-                leaf_weights=numpy_helper.from_array(np.array(table.leaves, dtype=np.float64)),
-                **members,
-            )
-        )
-    else:
+    if not table.roots:
         raise TreadleError("The model has no split at all.", remedy="It needs no export.", code="not_implemented")
+    if rounded:
+        nodes.append(helper.make_node("Cast", ["rows"], ["single"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Cast", ["single"], ["rounded"], to=TensorProto.DOUBLE))
+    members: dict[str, Any] = {"membership_values": numpy_helper.from_array(np.array(table.members))} if table.members else {}
+    nodes.append(
+        helper.make_node(
+            "TreeEnsemble",
+            ["rounded" if rounded else "rows"],
+            ["trees"],
+            domain="ai.onnx.ml",
+            aggregate_function=_SUM,
+            post_transform=0,
+            n_targets=1,
+            tree_roots=table.roots,
+            nodes_featureids=table.features,
+            nodes_modes=numpy_helper.from_array(np.array(table.modes, dtype=np.uint8)),
+            nodes_splits=numpy_helper.from_array(np.array(table.splits, dtype=np.float64)),
+            nodes_missing_value_tracks_true=table.tracks,
+            nodes_truenodeids=table.true_ids,
+            nodes_trueleafs=table.true_leafs,
+            nodes_falsenodeids=table.false_ids,
+            nodes_falseleafs=table.false_leafs,
+            leaf_targetids=[0] * len(table.leaves),
+            leaf_weights=numpy_helper.from_array(np.array(table.leaves, dtype=np.float64)),
+            **members,
+        )
+    )
     constants = [numpy_helper.from_array(np.array([table.constant]), "constant"), numpy_helper.from_array(np.array([slope]), "slope")]
     constants.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), "flat"))
     nodes.append(helper.make_node("Reshape", ["trees", "flat"], ["sum"]))
     nodes.append(helper.make_node("Add", ["sum", "constant"], ["raw"]))
     nodes.append(helper.make_node("Mul", ["raw", "slope"], ["scaled"]))
-    nodes.append(helper.make_node("Sigmoid" if link == "sigmoid" else "Identity", ["scaled"], ["score"]))
+    nodes.append(helper.make_node(_LINKS[link], ["scaled"], ["score"]))
     graph = helper.make_graph(
         nodes,
         "treadle",
@@ -136,17 +155,32 @@ def _node(table: _Table, node: dict[str, Any]) -> tuple[int, int]:
     if "split_feature" not in node:
         table.leaves.append(node["leaf_value"])
         return len(table.leaves) - 1, 1
-    index = len(table.features)
-    mode, split, tracks = _decision(table, node)
-    table.features.append(node["split_feature"])
+    index = _place(table, node["split_feature"], *_decision(table, node))
+    table.true_ids[index], table.true_leafs[index] = _node(table, node["left_child"])
+    table.false_ids[index], table.false_leafs[index] = _node(table, node["right_child"])
+    return index, 0
+
+
+def _split(table: _Table, tree: Tree, at: int) -> tuple[int, int]:
+    """As `_node`, of an XGBoost tree."""
+    if tree.left[at] < 0:
+        table.leaves.append(float(tree.value[at]))
+        return len(table.leaves) - 1, 1
+    index = _place(table, int(tree.feature[at]), _LESS, float(tree.value[at]), int(tree.missing_left[at]))
+    table.true_ids[index], table.true_leafs[index] = _split(table, tree, int(tree.left[at]))
+    table.false_ids[index], table.false_leafs[index] = _split(table, tree, int(tree.right[at]))
+    return index, 0
+
+
+def _place(table: _Table, feature: int, mode: int, split: float, tracks: int) -> int:
+    """A new inner node, its children still open; its index."""
+    table.features.append(feature)
     table.modes.append(mode)
     table.splits.append(split)
     table.tracks.append(tracks)
     for column in (table.true_ids, table.true_leafs, table.false_ids, table.false_leafs):
         column.append(0)
-    table.true_ids[index], table.true_leafs[index] = _node(table, node["left_child"])
-    table.false_ids[index], table.false_leafs[index] = _node(table, node["right_child"])
-    return index, 0
+    return len(table.features) - 1
 
 
 def _decision(table: _Table, node: dict[str, Any]) -> tuple[int, float, int]:

@@ -1,8 +1,8 @@
 """From a logged model's files to a sealed bundle, where that can be done without running what is inside.
 
-ONNX graphs, LightGBM's text models and scikit-learn estimators in skops' format are read as data. A pickle is a program: it is refused, and
-the error says how to log the model otherwise. The signature that was logged gives the inputs; the bundle is proven on the example that was
-logged, or on made-up rows where there is none.
+ONNX graphs, LightGBM's text models, XGBoost's own files and scikit-learn estimators in skops' format are read as data. A pickle is a
+program: it is refused, and the error says how to log the model otherwise. The signature that was logged gives the inputs; the bundle is
+proven on the example that was logged, or on made-up rows where there is none.
 """
 
 import json
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from treadle.packaging import bundle as bundles
-from treadle.packaging import flavors
+from treadle.packaging import flavors, xgb
 from treadle.plugins.storage import BlobStore
 from treadle.records.errors import TreadleError
 from treadle.records.models import Fitted, InputColumn, ModelVersion, Signature
@@ -26,7 +26,7 @@ _DTYPES = {"double": "float64", "float": "float64", "long": "int64", "integer": 
 _EXAMPLES = ("serving_input_example.json", "input_example.json")
 _MADE_UP = 32
 HOW = (
-    "Log it in a format that is data: mlflow.onnx.log_model, mlflow.lightgbm.log_model of a Booster, or "
+    "Log it in a format that is data: mlflow.onnx.log_model, mlflow.xgboost.log_model, mlflow.lightgbm.log_model of a Booster, or "
     'mlflow.sklearn.log_model(…, serialization_format="skops").'
 )
 
@@ -68,6 +68,8 @@ def make_bundle(tx: Connection, blobs: BlobStore, version: ModelVersion, *, trus
         )
     flavor, content = _content(named, files)
     columns = _columns(named, files, flavor, content)
+    if flavor == "xgboost":
+        columns = _in_its_order(named, xgb.read(content), columns)
     output = _output(named, flavor, content, trust)
     known = gather(tx, blobs, version)
     signature = Signature(inputs=columns, output=output)
@@ -98,6 +100,11 @@ def _content(named: str, files: Files) -> tuple[str, bytes]:
         content = files.get(data["lightgbm"] or "model.lgb") or b""
         if content.startswith(b"tree\n"):
             return "lightgbm", content
+    if "xgboost" in told:
+        content = files.get(data["xgboost"] or "model.ubj") or b""
+        if content[:1] == b"{":
+            alone = told["xgboost"].get("model_class", "").endswith(".Booster")
+            return "xgboost", content if alone else xgb.best_only(content)
     for path in (data.get("sklearn", ""), *(p for p in files.digests if p.endswith(".skops"))):
         if path.endswith(".skops") and (content := files.get(path)):
             return "sklearn", content
@@ -147,7 +154,22 @@ def _columns(named: str, files: Files, flavor: str, content: bytes) -> tuple[Inp
     return tuple(InputColumn(name=name, dtype="float64") for name in names)
 
 
+def _in_its_order(named: str, model: xgb.Boosted, columns: tuple[InputColumn, ...]) -> tuple[InputColumn, ...]:
+    """The columns as the trees count them."""
+    if len(columns) != model.inputs:
+        raise TreadleError(
+            f"The signature of {named} has {len(columns)} inputs, its trees {model.inputs}.",
+            remedy="Log the model with the signature of what it was trained on: mlflow.models.infer_signature(inputs, predictions)",
+            code="bad_data",
+        )
+    by_name = {column.name: column for column in columns}
+    return tuple(by_name[name] for name in model.names) if set(by_name) == set(model.names) else columns
+
+
 def _own_names(flavor: str, content: bytes) -> list[str]:
+    if flavor == "xgboost":
+        model = xgb.read(content)
+        return model.names or [f"x{i}" for i in range(model.inputs)]
     if flavor != "lightgbm":
         return []
     matched = re.search(rb"^feature_names=(.*)$", content, re.M)
@@ -168,6 +190,8 @@ def _output(named: str, flavor: str, content: bytes, trust: Sequence[str]) -> st
         matched = re.search(rb"^num_class=(\d+)$", content, re.M)
         several = int(matched[1]) if matched else 1
         probability = re.search(rb"^objective=(binary|cross_entropy)", content, re.M) is not None
+    elif flavor == "xgboost":
+        probability = xgb.read(content).link == "sigmoid"
     elif flavor == "sklearn":
         estimator = flavors.SklearnPredictor(content, trust).estimator
         several = len(getattr(estimator, "classes_", ())) - 1

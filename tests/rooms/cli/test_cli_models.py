@@ -34,7 +34,7 @@ def treadle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_a_model_from_end_to_end(treadle, tmp_path):
     assert "churn" in treadle("list", "--filter", "name LIKE 'ch%'")
     assert "churn@2" in treadle("churn")
-    assert "No version yet" in treadle()
+    assert "churn@2" in treadle()  # no endpoint serves one: all of them
     assert [v["number"] for v in json.loads(treadle("search", "--by", "auc", "--json"))] == [2, 1]
     assert [v["number"] for v in json.loads(treadle("search", "name = 'churn'", "--by", "+auc", "--json"))] == [1, 2]
     assert "+0.2" in treadle("compare", "churn@1", "churn@2")

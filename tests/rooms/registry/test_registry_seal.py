@@ -1,6 +1,7 @@
 """Sealing what was logged: formats that are data become bundles, and programs are refused."""
 
 import json
+from pathlib import Path
 
 import lightgbm as lgb
 import numpy as np
@@ -20,6 +21,9 @@ P = "flights"
 RNG = np.random.default_rng(3)
 ROWS = RNG.normal(size=(200, 2))
 LATE = (ROWS[:, 0] + ROWS[:, 1] > 0).astype(int)
+MODELS = Path(__file__).parents[1] / "packaging" / "xgboost_models"  # what XGBoost itself wrote and predicted: make.py
+XGBOOST = {path.stem: path.read_bytes() for path in MODELS.glob("*.ubj")}
+XGBOOST_SAID = np.load(MODELS / "expected.npz")
 COLUMNS = [{"type": "double", "name": "wind", "required": True}, {"type": "long", "name": "it's", "required": False}]
 
 
@@ -84,6 +88,29 @@ def test_a_scikit_learn_estimator_by_skops(house):
     np.testing.assert_allclose(predictor.predict(ROWS[:9]), fitted.predict_proba(ROWS[:9])[:, 1])
 
 
+@pytest.mark.parametrize(("kept", "expected"), [("xgboost.core.Booster", "early_all"), ("xgboost.sklearn.XGBClassifier", "early")])
+def test_an_xgboost_model_predicts_as_its_class_does(house, kept, expected):
+    columns = [{"type": "double", "name": name, "required": False} for name in "abcd"]
+    told = mlmodel("xgboost", "model.ubj", columns).replace(b"    code: null", f"    model_class: {kept}\n    code: null".encode())
+    logged(house, {"MLmodel": told, "model.ubj": XGBOOST["early"]})
+    manifest, predictor = sealed(house)
+    assert (manifest.flavor, manifest.signature.output) == ("xgboost", "probability")
+    assert manifest.onnx_equal is not None  # it is served by ONNX Runtime, without XGBoost
+    np.testing.assert_allclose(predictor.predict(XGBOOST_SAID["rows"]), XGBOOST_SAID[expected], atol=2e-7)
+    served = bundle.load(house.blobs, house.version(1).bundle_digest)[1]
+    assert served.kind == "onnx"
+    np.testing.assert_allclose(served.predict(XGBOOST_SAID["rows"]), XGBOOST_SAID[expected], atol=2e-7)
+    house.decide(house.ask(1).approval_id)
+    assert house.version(1).state == "approved"
+
+
+def test_xgboosts_own_order_of_inputs_counts(house):
+    columns = [{"type": "double", "name": name} for name in "dcba"]
+    logged(house, {"MLmodel": mlmodel("xgboost", "model.ubj", columns), "model.ubj": XGBOOST["logistic"]})
+    manifest, _ = sealed(house)
+    assert [c.name for c in manifest.signature.inputs] == list("abcd")
+
+
 class Foreign:
     """A type that nobody trusted."""
 
@@ -98,7 +125,10 @@ def test_what_is_not_sealed(house):
     text = booster().model_to_string().encode()
     cases = [
         ({"MLmodel": mlmodel("sklearn", "model.pkl"), "model.pkl": pickle.dumps(LogisticRegression())}, "not_implemented", "read as data"),
-        ({"MLmodel": mlmodel("xgboost", "model.ubj"), "model.ubj": b"{}"}, "not_implemented", "xgboost"),
+        ({"MLmodel": mlmodel("xgboost", "model.ubj"), "model.ubj": b"\x80pickle"}, "not_implemented", "xgboost"),
+        ({"MLmodel": mlmodel("xgboost", "model.ubj"), "model.ubj": b"{}"}, "corrupt", "XGBoost"),
+        ({"MLmodel": mlmodel("xgboost", "model.ubj"), "model.ubj": XGBOOST["classes"]}, "not_implemented", "several outputs"),
+        ({"MLmodel": mlmodel("xgboost", "model.ubj"), "model.ubj": XGBOOST["logistic"]}, "bad_data", "2 inputs, its trees 4"),
         ({"MLmodel": mlmodel("lightgbm", "model.lgb"), "model.lgb": several.model_to_string().encode()}, "not_implemented", "two classes"),
         ({"MLmodel": mlmodel("lightgbm", "model.lgb", words), "model.lgb": text}, "not_implemented", "carrier"),
         ({"MLmodel": mlmodel("onnx", "model.onnx", []), "model.onnx": to_onnx(booster(), 2)}, "bad_data", "inputs"),

@@ -37,7 +37,9 @@ def booster(seed, *, missing=True, categories=True, trees_=15, **params):
 def test_equal_on_the_hardest_rows(seed, missing, categories, objective):
     model, x = booster(seed, missing=missing, categories=categories, objective=objective)
     exported = flavors.OnnxPredictor(trees.to_onnx(model, 4))
-    hard = np.concatenate([x, export._hard_rows(model, x), [[12.0, 0.1, 0.2, 7.0], [-1.0, np.nan, 1e300, -1e300]]])
+    hard = np.concatenate(
+        [x, export._hard_rows(trees.thresholds(model), x, np.float64), [[12.0, 0.1, 0.2, 7.0], [-1.0, np.nan, 1e300, -1e300]]]
+    )
     assert np.abs(exported.predict(hard) - model.predict(hard)).max() < 1e-12
 
 
@@ -48,7 +50,7 @@ def test_the_float32_converter_is_why():
 
     model, x = booster(3, categories=False, trees_=40)
     usual = onnxmltools.convert_lightgbm(model, initial_types=[("rows", FloatTensorType([None, 4]))], target_opset=15, zipmap=False)
-    hard = export._hard_rows(model, x)[:-10]
+    hard = export._hard_rows(trees.thresholds(model), x, np.float64)[:-10]
     with np.errstate(over="ignore"):
         wrong = np.abs(flavors.OnnxPredictor(usual.SerializeToString()).predict(hard) - model.predict(hard))
     ours = np.abs(flavors.OnnxPredictor(trees.to_onnx(model, 4)).predict(hard) - model.predict(hard))
