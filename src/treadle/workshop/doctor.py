@@ -230,7 +230,7 @@ def _blobs(layout: Layout, store: str | None) -> Iterable[Finding]:
 
     wrong = mismatch(layout, os.environ.get("TREADLE_BLOBS"))
     if wrong is not None:
-        yield _finding("blobs", False, wrong.what, wrong.remedy)
+        yield _finding("blobs place", False, wrong.what, wrong.remedy)
     blobs = open_blobs(layout, there(layout), _home_id(layout, store))
     if isinstance(blobs, ObjectBlobs):
         yield from _bucket(blobs)

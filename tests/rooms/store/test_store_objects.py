@@ -218,8 +218,19 @@ def test_two_homes_do_not_share_a_prefix(tmp_path, s3, blobs):
 
 @pytest.mark.parametrize(
     "wrong",
-    ["s3://key:secret@bucket/x", "http://bucket/x", "s3://Bucket", "s3://bucket/../x", "s3://bucket/a b", "s3://bucket?secret=x", "s3://b"]
-    + ["s3://bucket?endpoint=ftp://x", "s3://bucket?endpoint=http://key:secret@host", "bucket/x", "s3://"],
+    [
+        "s3://key:secret@bucket/x",
+        "http://bucket/x",
+        "s3://Bucket",
+        "s3://bucket/../x",
+        "s3://bucket/a b",
+        "s3://bucket?secret=x",
+        "s3://b",
+        "s3://bucket?endpoint=ftp://x",
+        "s3://bucket?endpoint=http://key:secret@host",
+        "bucket/x",
+        "s3://",
+    ],
 )
 def test_wrong_addresses_are_refused(wrong):
     with fails("bad_request") as told:
