@@ -31,8 +31,10 @@ _PIECE = 1 << 20
 _PART = 8 << 20
 _PARTS = 9_000
 _AT_ONCE = 4
-#: One request is tried again so often, and for at most so many seconds; one that hears nothing for so long has failed.
-RETRIES, RETRY_S, SILENCE_S = 4, 60.0, 60.0
+#: One request is tried again so often, and for at most so many seconds; one that hears nothing for so long has failed. Whoever sends a
+#: part hears nothing until all of it has arrived, and is given more time.
+RETRIES, RETRY_S, SILENCE_S = 4, 20.0, 15.0
+_SENDING = 4
 #: What servers say in so many words.
 _SAID = {
     "NoSuchBucket": "bucket",
@@ -117,14 +119,14 @@ class Bucket:
 
     Args:
         address: where it is.
-        retry_s: seconds within which a failed request is tried again.
-        silence_s: seconds without a byte after which a request has failed.
+        retry_s: seconds within which a failed request is tried again; four times that for what is sent.
+        silence_s: seconds without a byte after which a request has failed; likewise.
     """
 
     def __init__(self, address: Address, *, retry_s: float = RETRY_S, silence_s: float = SILENCE_S):
         self.address = address.resolved(os.environ)
         self._times = {"retry": dt.timedelta(seconds=retry_s), "silence": dt.timedelta(seconds=silence_s)}
-        self._made: Any = None
+        self._made: dict[bool, Any] = {}
         self._api: Any = None
 
     def head(self, key: str) -> Seen | None:
@@ -158,7 +160,7 @@ class Bucket:
         """Store an object, whole or not at all; a large file goes up in parts."""
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         part = max(_PART, -(-size // _PARTS))
-        with self._asking(key) as (store, api):
+        with self._asking(key, sending=True) as (store, api):
             if size <= part:
                 api.put(store, key, content if isinstance(content, bytes) else content.read_bytes(), use_multipart=False)
             else:
@@ -189,17 +191,18 @@ class Bucket:
             yield bytes(piece)
 
     @contextlib.contextmanager
-    def _asking(self, key: str) -> Iterator[tuple[Any, ModuleType]]:
-        if self._made is None:
-            self._connect()
+    def _asking(self, key: str, *, sending: bool = False) -> Iterator[tuple[Any, ModuleType]]:
+        if sending not in self._made:
+            self._made[sending] = self._connect(_SENDING if sending else 1)
         try:
-            yield self._made, self._api
+            yield self._made[sending], self._api
         except self._api.exceptions.BaseError as error:
             raise self._error(error, key) from None  # its text repeats the server's, which may repeat credentials
         except FileNotFoundError as error:  # of what cannot be missing, unless all is
             raise self._error(error, "") from None
 
-    def _connect(self) -> None:
+    def _connect(self, times: int) -> Any:
+        """A client with so many times the patience."""
         try:
             import obstore  # noqa: PLC0415  (an extra, and only homes with a bucket pay for it)
             import obstore.exceptions  # noqa: PLC0415
@@ -220,13 +223,13 @@ class Bucket:
                 code="unavailable",
                 details={"cause": "endpoint"},
             )
-        silence, retry = self._times["silence"], self._times["retry"]
+        silence, retry = self._times["silence"] * times, self._times["retry"] * times
         options: Any = {"allow_http": plain, "connect_timeout": "5s", "read_timeout": silence, "timeout": "12h"}
         again: Any = {"max_retries": RETRIES, "retry_timeout": retry, "backoff": {"max_backoff": dt.timedelta(seconds=2)}}
-        self._made = obstore.store.S3Store(
+        self._api = obstore
+        return obstore.store.S3Store(
             self.address.bucket, prefix=self.address.prefix or None, config=told, client_options=options, retry_config=again
         )
-        self._api = obstore
 
     def _no_bucket(self, error: Exception) -> None:
         if "<Code>NoSuchBucket</Code>" in str(error):
@@ -300,6 +303,15 @@ class ObjectFile(io.RawIOBase):
         if at != self._at:
             self._at, self._pieces, self._held = at, None, memoryview(b"")
         return at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """So many bytes; fewer only at the end."""
+        if size is None or size < 0:
+            return self.readall()
+        held = bytearray()
+        while len(held) < size and (piece := super().read(size - len(held))):
+            held += piece
+        return bytes(held)
 
     def readinto(self, buffer: Any) -> int:
         """Some bytes, 0 at the end."""

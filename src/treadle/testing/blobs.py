@@ -69,6 +69,8 @@ class BlobStoreSuite:
             assert file.read(100) == b""
             file.seek(3_000_001)
             assert (file.read(7), file.tell()) == (BIG[3_000_001:3_000_008], 3_000_008)
+            file.seek(11)
+            assert file.read(9_000_000) == BIG[11:9_000_011], "a read is short at the end only"
             file.seek(-4, io.SEEK_END)
             assert file.read() == BIG[-4:]
 

@@ -203,6 +203,15 @@ def test_a_silent_server_is_given_up(tmp_path, s3, monkeypatch):
         assert time.monotonic() - began < 15
 
 
+def test_without_the_extra_the_error_says_what_to_install(tmp_path, s3, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with fails("missing_extra") as told:
+        opened(tmp_path / "x", s3).claim()
+    assert told.value.remedy == "pip install 'treadle[s3]'"
+
+
 def test_two_homes_do_not_share_a_prefix(tmp_path, s3, blobs):
     other = opened(tmp_path / "other", s3, "another home")
     for call in (other.claim, lambda: other.put(b"x"), lambda: list(other.listing()), lambda: other.delete_aged(["0" * 64], min_age_s=0)):

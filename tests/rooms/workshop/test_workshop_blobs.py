@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,49 @@ def test_a_home_opens_without_its_bucket(home, s3, monkeypatch):
         shop.call(StartRun(project="p", run_id="r2"))
         with fails("unavailable"):
             shop.blobs.put(b"more")
+
+
+def test_a_pipeline_has_its_results_and_its_code_in_the_bucket(home, s3, typed, monkeypatch, tmp_path):
+    monkeypatch.delenv("TREADLE_PROJECT")
+    monkeypatch.setenv("TREADLE_HOME", str(home))
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path / "shop")
+    path = list(sys.path)
+    try:
+        typed("init")
+        typed("apply", "--yes", "--blobs", s3)
+        assert stored(s3), "the project's code and its environment"
+        (tmp_path / "shop" / "loop.py").write_text(_LARGE)
+        typed("apply", "--yes")
+        assert "finished" in typed("run", "large")
+        assert 2_000_000 in stored(s3).values()
+        shutil.rmtree(home / "blobs" / "cache")
+        assert "finished" in typed("run", "large")
+        newest = typed("runs", "--json")["items"][0]["run_id"]
+        assert "cached" in typed("why-ran", newest)
+    finally:
+        sys.path[:] = path
+        sys.modules.pop("loop", None)
+
+
+_LARGE = """
+import treadle as tr
+
+
+@tr.step
+def make() -> bytes:
+    return b"x" * 2_000_000
+
+
+@tr.step
+def measure(content: bytes) -> int:
+    return len(content)
+
+
+@tr.pipeline
+def large():
+    return measure(make())
+"""
 
 
 # ── moving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
