@@ -308,7 +308,12 @@ def backup(session: Session, target: Path, without_blobs: bool) -> None:
         show.as_json(told)
     else:
         click.echo(f"Copied to {target}.")
-        show.facts((name, f"{len(value)} (--json shows them)" if isinstance(value, list | dict) else value) for name, value in told.items())
+        facts = (
+            (name, f"{len(value)} (--json shows them)" if isinstance(value, list | dict) else value)
+            for name, value in told.items()
+            if value
+        )
+        show.facts(facts)
 
 
 @click.command()

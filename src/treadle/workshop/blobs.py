@@ -22,6 +22,7 @@ from treadle.workshop.supervisor import living
 
 LOCAL = "local"
 _CHUNK = 1 << 20
+_WHERE = "See: treadle blobs where"
 
 
 def open_blobs(layout: Layout, told: str | None, home_id: str) -> CollectableBlobs:
@@ -122,7 +123,7 @@ def move(
         TreadleError: `busy` while a process runs on the home, `conflict` where they are there already or the place is another home's,
             `corrupt` for a blob that is not what its name says. The home is as it was then, and asking again goes on from there.
     """
-    target = _target(layout, blobs, to, home_id)
+    blobs, target = _ends(layout, blobs, to, home_id)
     running = living(layout)
     if running:
         raise TreadleError(
@@ -155,18 +156,19 @@ def move(
     return {"place": to, "blobs": len(all_of_them), "copied": len(wanted), "bytes": sum(size for _, size in all_of_them), "kept": keep}
 
 
-def _target(layout: Layout, blobs: CollectableBlobs, to: str, home_id: str) -> CollectableBlobs:
-    kept = kept_address(layout)
-    if to == LOCAL:
-        if kept is None:
-            raise TreadleError("The blobs are on the home's own disk already.", remedy="See: treadle blobs where", code="conflict")
-        return LocalBlobs(layout.blobs)
-    wanted = address(to)
-    if kept is not None and wanted.place == kept.place and wanted.endpoint in ("", kept.endpoint):
-        raise TreadleError(f"The blobs are in {kept.place} already.", remedy="See: treadle blobs where", code="conflict")
-    made = _bucket(layout, wanted, home_id)
-    made.claim()
-    return made
+def _ends(layout: Layout, blobs: CollectableBlobs, to: str, home_id: str) -> tuple[CollectableBlobs, CollectableBlobs]:
+    """From where to where: what a move that was interrupted after it had switched left on the disk is still to be cleared."""
+    kept, wanted = kept_address(layout), None if to == LOCAL else address(to)
+    if wanted is None and kept is not None:
+        return blobs, LocalBlobs(layout.blobs)
+    if wanted is not None and (kept is None or wanted.place != kept.place or wanted.endpoint not in ("", kept.endpoint)):
+        made = _bucket(layout, wanted, home_id)
+        made.claim()
+        return blobs, made
+    left = LocalBlobs(layout.blobs)
+    if kept is not None and next(left.listing(), None) is not None:
+        return left, blobs
+    raise TreadleError(f"The blobs are {'on the disk' if kept is None else f'in {kept.place}'} already.", remedy=_WHERE, code="conflict")
 
 
 def _carry(blobs: CollectableBlobs, target: CollectableBlobs, digest: str) -> None:

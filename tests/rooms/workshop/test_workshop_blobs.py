@@ -229,6 +229,11 @@ def test_an_interrupted_move_goes_on_and_has_changed_nothing(home, s3, typed, mo
     told = typed("blobs", "move", "--to", s3, "--keep", "--json")
     assert (told["blobs"], told["copied"]) == (30, 30 - there)
     assert len(list(LocalBlobs(home / "blobs").listing())) == 30
+    told = typed("blobs", "move", "--to", s3, "--json")  # as after one that was interrupted when it had switched
+    assert (told["blobs"], told["copied"]) == (30, 0)
+    assert list(LocalBlobs(home / "blobs").listing()) == []
+    with open_home(home) as shop:
+        assert all(shop.blobs.get(d) for d in digests)
 
 
 def test_a_move_reads_back_what_it_relies_on(home, s3, typed):
