@@ -97,15 +97,14 @@ class S3Server:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        for port in self._ports.values():  # it makes these where it likes
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End it; what it stores is for nobody any more."""
         if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(2)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self.kill()
 
 
 def free_ports(count: int) -> list[int]:
