@@ -53,7 +53,7 @@ docs: setup ## the documentation as HTML in docs/_build
 	@echo "docs/_build/html/index.html"
 
 lock: setup ## resolve the requirements anew
-	$(BIN)/uv pip compile pyproject.toml --extra demo --group dev --universal --generate-hashes --no-header --quiet -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra demo --extra s3 --group dev --universal --generate-hashes --no-header --quiet -o requirements/dev.txt
 	$(BIN)/uv pip compile requirements/bootstrap.in --universal --generate-hashes --no-header --quiet -o requirements/bootstrap.txt
 	$(BIN)/uv pip compile tests/mlflow/requirements-new.in --universal --generate-hashes --no-header --quiet -o tests/mlflow/requirements-new.txt
 	$(BIN)/uv pip compile tests/mlflow/requirements-old.in --universal --generate-hashes --no-header --quiet -o tests/mlflow/requirements-old.txt

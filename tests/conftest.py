@@ -1,4 +1,4 @@
-"""Fixtures every tier shares: a migrated database on SQLite and on PostgreSQL, one a test."""
+"""Fixtures every tier shares: a migrated database on SQLite and on PostgreSQL, one a test; a bucket of a real S3 server."""
 
 import os
 import secrets
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from s3_server import BUCKET, S3Server, program
+from s3_server import INSTALL as S3_INSTALL
 from treadle.store import migrate
 from treadle.store.db import Database
 
@@ -106,3 +108,22 @@ def database(database_url: str) -> Iterator[Database]:
         yield opened
     finally:
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server of this test session's own."""
+    if program() is None:
+        _missing(f"The S3 server that tests need is not installed: {S3_INSTALL}")
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty prefix in a bucket of the test server; the environment has the way there, for other processes too."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{secrets.token_hex(6)}"

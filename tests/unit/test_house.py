@@ -101,8 +101,9 @@ def loaded(code: str) -> set[str]:
         ("import treadle.client", HEAVY),
         ("import treadle.gateway.run", ("sqlalchemy", "polars", "sklearn", "lightgbm", "pandas", "deltalake", "alembic")),
         ("import treadle.workshop", ("pandas", "sklearn", "lightgbm")),
+        ("import treadle.workshop.home, treadle.store.objects, treadle.api.server", ("obstore",)),
     ],
-    ids=["treadle", "ground", "client", "gateway", "workshop"],
+    ids=["treadle", "ground", "client", "gateway", "workshop", "no bucket"],
 )
 def test_imports_are_light(code: str, forbidden: tuple[str, ...]):
     assert sorted(loaded(code) & set(forbidden)) == []

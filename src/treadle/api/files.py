@@ -6,11 +6,10 @@ nothing of it.
 """
 
 import asyncio
-import contextlib
 import mimetypes
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -21,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from treadle.api.errors import encode
 from treadle.api.guard import MAX_UPLOAD, answer
 from treadle.operations.artifacts import CheckFile, DeleteFiles, GetFile, PutFile
+from treadle.plugins.storage import BlobSink, BlobStore
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Artifact
 
@@ -43,32 +43,6 @@ SAFE = (
 )
 
 
-class Writer(Protocol):
-    """A blob that is being written."""
-
-    size: int
-
-    def write(self, chunk: Any) -> None:
-        """Append bytes."""
-        ...
-
-    def commit(self) -> str:
-        """Make it durable; its digest."""
-        ...
-
-
-class Blobs(Protocol):
-    """What is needed of the blob store."""
-
-    def open_write(self) -> contextlib.AbstractContextManager[Writer]:
-        """Store bytes that come in pieces."""
-        ...
-
-    def open_read(self, digest: str) -> BinaryIO:
-        """The bytes as a file."""
-        ...
-
-
 class FileRoutes:
     """The routes as an ASGI application.
 
@@ -78,7 +52,7 @@ class FileRoutes:
         max_upload: bytes of the largest file.
     """
 
-    def __init__(self, dispatch: Callable[..., Any], blobs: Blobs, *, max_upload: int = MAX_UPLOAD):
+    def __init__(self, dispatch: Callable[..., Any], blobs: BlobStore, *, max_upload: int = MAX_UPLOAD):
         self._dispatch, self._blobs, self._max = dispatch, blobs, max_upload
         self._verbs = {"GET": self._get, "HEAD": self._get, "PUT": self._put, "DELETE": self._delete}
 
@@ -154,7 +128,7 @@ def header(scope: Scope, name: bytes) -> str:
 # ── uploads ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def receive_blob(scope: Scope, receive: Receive, blobs: Blobs, limit: int) -> tuple[str, int]:
+async def receive_blob(scope: Scope, receive: Receive, blobs: BlobStore, limit: int) -> tuple[str, int]:
     """Store a request's body as a blob while it arrives; (digest, bytes). Nothing stays of one that does not arrive whole.
 
     Raises:
@@ -206,7 +180,7 @@ async def _pieces(receive: Receive) -> AsyncIterator[bytearray]:
             held = bytearray()
 
 
-def _at_once(writer: Writer, content: bytes | bytearray) -> tuple[str, int]:
+def _at_once(writer: BlobSink, content: bytes | bytearray) -> tuple[str, int]:
     writer.write(content)
     return writer.commit(), writer.size
 
@@ -214,7 +188,7 @@ def _at_once(writer: Writer, content: bytes | bytearray) -> tuple[str, int]:
 # ── downloads ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def send_file(scope: Scope, receive: Receive, send: Send, blobs: Blobs, file: Artifact) -> None:
+async def send_file(scope: Scope, receive: Receive, send: Send, blobs: BlobStore, file: Artifact) -> None:
     """Answer with a file's content, or a range of it.
 
     A whole file is checked against its digest while it is sent; one that is corrupt ends in a broken connection, and not in an answer

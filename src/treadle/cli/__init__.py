@@ -67,6 +67,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "remove": ("removal", "remove", "Remove runs, experiments and models for good."),
         "retention": ("removal", "retention", "How long things are kept."),
         "gc": ("admin", "gc", "Remove blobs that nothing refers to."),
+        "blobs": ("blobs", "blobs", "Where the blobs are; move them to object storage and back."),
         "api": ("derived", "api", "Every operation of the table as a command."),
         "version": ("admin", "version", "Print the version."),
     },

@@ -292,9 +292,10 @@ def revoke_token(session: Session, actor_id: str, token_id: str) -> None:
 
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path))
+@click.option("--without-blobs", is_flag=True, help="Leave blobs that are in object storage there, and say which are needed.")
 @verb(remote=False)
-def backup(session: Session, target: Path) -> None:
-    """Copy a home to TARGET while it is in use: consistent, every digest verified.
+def backup(session: Session, target: Path, without_blobs: bool) -> None:
+    """Copy a home to TARGET while it is in use: consistent, every digest verified. Blobs in object storage are copied too.
 
     \b
     Example:
@@ -302,12 +303,17 @@ def backup(session: Session, target: Path) -> None:
     """
     from treadle.workshop.keeping import backup as copy
 
-    told = copy(session.workshop, target)
+    told = copy(session.workshop, target, with_blobs=not without_blobs)
     if session.as_json:
         show.as_json(told)
     else:
         click.echo(f"Copied to {target}.")
-        show.facts((name, f"{len(value)} (--json shows them)" if isinstance(value, list | dict) else value) for name, value in told.items())
+        facts = (
+            (name, f"{len(value)} (--json shows them)" if isinstance(value, list | dict) else value)
+            for name, value in told.items()
+            if value
+        )
+        show.facts(facts)
 
 
 @click.command()

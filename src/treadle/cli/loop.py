@@ -29,7 +29,7 @@ from treadle.records.errors import TreadleError
     show_default=True,
     help="When to retrain. Another policy than the declared one is tried on a copy of the home, in replays/ beside it.",
 )
-@verb(project=True, environment=True, remote=False, store=True)
+@verb(project=True, environment=True, remote=False, store=True, blobs=True)
 def replay(
     session: Session,
     endpoint: str | None,

@@ -95,7 +95,7 @@ def _example(name: str) -> dict[str, Any]:
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Show what stays as it is too.")
-@verb(environment=True, remote=False, store=True)
+@verb(environment=True, remote=False, store=True, blobs=True)
 def plan(session: Session, env: str | None, everything: bool) -> None:
     """Show what applying the project of this folder would change in an environment. Changes nothing.
 
@@ -117,7 +117,7 @@ def plan(session: Session, env: str | None, everything: bool) -> None:
 @click.command()
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--remove", is_flag=True, help="Remove definitions even where something live depends on them.")
-@verb(environment=True, remote=False, store=True)
+@verb(environment=True, remote=False, store=True, blobs=True)
 def apply(session: Session, env: str | None, yes: bool, remove: bool) -> None:
     """Make the definitions of this folder so in an environment. Asks first when a person is there.
 

@@ -26,7 +26,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 @click.option("--env", "environments", multiple=True, metavar="ENV", help="Gateways of these environments only.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A further host name to answer to.")
 @click.option("--require-token", is_flag=True, help="Want a token on loopback too.")
-@verb(remote=False, store=True)
+@verb(remote=False, store=True, blobs=True)
 def up(
     session: Session,
     host: str,
@@ -54,6 +54,7 @@ def up(
         gateway_port=gateway_port,
         workers=workers,
         store=session.store or "",
+        blobs=session.blobs or "",
         allow_hosts=allow_host,
         require_token=require_token,
         environments=environments,
@@ -67,7 +68,7 @@ def up(
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A further host name to answer to.")
 @click.option("--require-token", is_flag=True, help="Want a token on loopback too.")
 @click.option("--mlflow-project", default="", metavar="NAME", help="The project of MLflow's clients. Default: default.")
-@verb(remote=False, store=True)
+@verb(remote=False, store=True, blobs=True)
 def server(session: Session, host: str, port: int, allow_host: tuple[str, ...], require_token: bool, mlflow_project: str) -> None:
     """Start the API and the console alone.
 
@@ -94,7 +95,7 @@ def server(session: Session, host: str, port: int, allow_host: tuple[str, ...], 
 
 @click.command()
 @click.option("--name", default="worker", show_default=True, help="Its name in leases and logs.")
-@verb(remote=False, store=True)
+@verb(remote=False, store=True, blobs=True)
 def worker(session: Session, name: str) -> None:
     """Start a worker alone: it runs pipelines, reads triggers, folds the prediction log, watches, advances releases, seals events.
 

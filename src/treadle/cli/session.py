@@ -22,12 +22,15 @@ Command = Callable[..., Any]
 class Session:
     """One invocation's connections; opened when first used, closed at its end."""
 
-    def __init__(self, *, home: str | None = None, url: str | None = None, as_json: bool = False, store: str | None = None):
+    def __init__(
+        self, *, home: str | None = None, url: str | None = None, as_json: bool = False, store: str | None = None, blobs: str | None = None
+    ):
         self.root = project_root()
         self.home = Path(home).absolute() if home else self.root / ".treadle"
         self.url = url
         self.as_json = as_json
         self.store = store
+        self.blobs = blobs
         self.clock: Any = None  # another clock than the machine's, set before the home is opened
         self._workshop: Any = None
         self._client: Any = None
@@ -60,7 +63,7 @@ class Session:
     def _open(self) -> None:
         from treadle.workshop import open_home
 
-        self._workshop = open_home(self.home, store=self.store, clock=self.clock)
+        self._workshop = open_home(self.home, store=self.store, blobs=self.blobs, clock=self.clock)
 
     def call(self, request: Any, *, idempotency_key: str | None = None, event_time: dt.datetime | None = None) -> Any:
         """Run an operation, here or on the server."""
@@ -124,22 +127,37 @@ class Session:
                 thing.close()
 
 
-def verb(*, project: bool = False, environment: bool = False, remote: bool = True, store: bool = False) -> Callable[[Command], Command]:
-    """Give a command `--home`, `--json` (and `--url`, `--project`, `--env`, `--store` where asked) and a `Session` as first argument.
+def verb(
+    *, project: bool = False, environment: bool = False, remote: bool = True, store: bool = False, blobs: bool = False
+) -> Callable[[Command], Command]:
+    """Give a command `--home`, `--json` (and `--url`, `--project`, `--env`, `--store`, `--blobs` where asked) and a `Session` as first
+    argument.
 
     The command's function gets `session`, and `project`, `env` as given (None where not).
     """
 
     def wrap(function: Command) -> Command:
         @functools.wraps(function)
-        def run(*args: Any, home: str | None, as_json: bool, url: str | None = None, store_url: str | None = None, **named: Any) -> Any:
-            session = Session(home=home, url=url, as_json=as_json, store=store_url)
+        def run(
+            *args: Any,
+            home: str | None,
+            as_json: bool,
+            url: str | None = None,
+            store_url: str | None = None,
+            blobs_url: str | None = None,
+            **named: Any,
+        ) -> Any:
+            session = Session(home=home, url=url, as_json=as_json, store=store_url, blobs=blobs_url)
             try:
                 return function(session, *args, **named)
             finally:
                 session.close()
 
         wrapped: Command = run
+        if blobs:
+            wrapped = click.option(
+                "--blobs", "blobs_url", envvar="TREADLE_BLOBS", metavar="URL", help="Blobs in a bucket: s3://bucket/prefix  [TREADLE_BLOBS]"
+            )(wrapped)
         if store:
             wrapped = click.option("--store", "store_url", metavar="URL", help="Another metadata database: postgresql://user@host/db")(
                 wrapped

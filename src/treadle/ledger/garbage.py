@@ -8,14 +8,13 @@ storing a blob to committing the row that refers to it.
 """
 
 import datetime as dt
-from pathlib import Path
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 from treadle.operations.ledger import GarbageReport
-from treadle.plugins.storage import BlobStore
+from treadle.plugins.storage import BlobStore, CollectableBlobs
 from treadle.records.clock import SystemClock
 from treadle.records.errors import TreadleError
-from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Connection, Database
 from treadle.store.queries import files, home
 
@@ -27,40 +26,36 @@ _OVERLAP = 65
 UPLOADS_KEPT = dt.timedelta(days=7)
 
 
-class Listed(Protocol):
-    """Where a digest's file is, if it is there."""
-
-    def place(self, digest: str) -> Path:
-        """The file's path, whether or not it exists."""
-        ...
-
-
-def reachable(connection: Connection, blobs: Listed) -> set[str]:
+def reachable(connection: Connection, blobs: CollectableBlobs) -> set[str]:
     """Digests of all blobs that are there and that the graph reaches."""
-    marked: set[str] = set()
     found = set(home.referred(connection))
-    while found:
-        digest = found.pop()
-        if digest in marked:
-            continue
-        path = blobs.place(digest)
-        if path.exists():
-            marked.add(digest)
-            found |= digests_in(path) - marked
+    there = {digest for digest, _ in blobs.listing()}  # after the rows: what they refer to was stored before them
+
+    def look(digest: str) -> set[str]:
+        opened = blobs.peek(digest)
+        if opened is None:
+            return set()
+        with opened[0]:
+            return digests_in(*opened)
+
+    marked: set[str] = set()
+    with ThreadPoolExecutor(blobs.at_once, "treadle-mark") as pool:
+        while wave := (found & there) - marked:
+            marked |= wave
+            found = set().union(*pool.map(look, wave))
     return marked
 
 
-def digests_in(path: Path) -> set[str]:
-    """What reads like a digest in a file that is a JSON object, or small; read in pieces, whatever its size."""
+def digests_in(file: BinaryIO, size: int) -> set[str]:
+    """What reads like a digest in content that is a JSON object, or small; read in pieces, whatever its size."""
     found: set[str] = set()
-    with path.open("rb") as file:
-        held = file.read(_PIECE)
-        if not held.startswith(b"{") and path.stat().st_size > _SEARCHED:
-            return found
-        while held:
-            found.update(home.DIGEST.findall(held.decode("latin-1")))
-            more = file.read(_PIECE)
-            held = held[-_OVERLAP:] + more if more else b""
+    held = file.read(_PIECE)
+    if not held.startswith(b"{") and size > _SEARCHED:
+        return found
+    while held:
+        found.update(home.DIGEST.findall(held.decode("latin-1")))
+        more = file.read(_PIECE)
+        held = held[-_OVERLAP:] + more if more else b""
     return found
 
 
@@ -70,7 +65,7 @@ def collect(database: Database, blobs: BlobStore, *, dry_run: bool, min_age_s: f
     Nobody waits for it: what is reachable is read from one snapshot. A row that is written meanwhile refers to a blob that was just
     stored or looked for, which makes it young.
     """
-    if not isinstance(blobs, LocalBlobs):
+    if not isinstance(blobs, CollectableBlobs):
         raise TreadleError("This blob store cannot be listed.", remedy="Use the store's own life-cycle rules.", code="not_implemented")
     with blobs.maintenance("collecting garbage"):
         if not dry_run:
@@ -79,7 +74,7 @@ def collect(database: Database, blobs: BlobStore, *, dry_run: bool, min_age_s: f
             kept = reachable(connection, blobs)
         swept = [(d, size) for d, size in blobs.listing(min_age_s=min_age_s) if d not in kept]
         if not dry_run:
-            swept = [(d, freed) for d, _ in swept if (freed := blobs.delete_aged(d, min_age_s=min_age_s))]
+            swept = list(blobs.delete_aged([d for d, _ in swept], min_age_s=min_age_s).items())
             blobs.sweep()
     return GarbageReport(
         dry_run=dry_run,

@@ -2,6 +2,7 @@
 
 HOME/treadle.db                       metadata (SQLite; elsewhere with --store URL)
 HOME/blobs/ab/cdef…                   content-addressed blobs
+HOME/blobs.url                        where they are instead, if in object storage; HOME/blobs/cache/ has copies then
 HOME/tables/PROJECT/DATASET/          Delta tables; `_log.ENV` are the prediction logs
 HOME/online/PROJECT/ENV.db            online features (window tiles and newest values)
 HOME/code/DIGEST/                     unpacked code snapshots
@@ -36,6 +37,11 @@ class Layout:
     def blobs(self) -> Path:
         """Root of the blob store."""
         return self.root / "blobs"
+
+    @property
+    def blobs_url(self) -> Path:
+        """The address of blobs that are elsewhere."""
+        return self.root / "blobs.url"
 
     @property
     def processes(self) -> Path:

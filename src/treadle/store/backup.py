@@ -5,7 +5,9 @@ are immutable; a Delta table's log is copied before its data files, which were a
 readable to their last complete record. What was written meanwhile is extra, never missing. Every file stands in `manifest.json`
 with its digest, and a restore verifies each one before the home appears, whole or not at all.
 
-A PostgreSQL database is backed up as the same SQLite file, so that one format can be restored to either.
+A PostgreSQL database is backed up as the same SQLite file, so that one format can be restored to either. Blobs in object storage
+are copied like those of the disk, and a restore makes a home that has them on its disk; or the backup names the bucket and what it
+needs of it, and a restore makes a home that goes on using it.
 """
 
 import contextlib
@@ -14,26 +16,32 @@ import os
 import secrets
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from blake3 import blake3
 from msgspec import Struct
 from sqlalchemy import Connection, func, insert, select
 
+from treadle.plugins.storage import CollectableBlobs
 from treadle.records.clock import SystemClock
 from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
 from treadle.store import migrate, tables
-from treadle.store.blobs import LocalBlobs
+from treadle.store.blobs import place
+from treadle.store.bucket import address
 from treadle.store.db import Database
+from treadle.store.objects import ObjectBlobs
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+#: 1: everything is in the backup. 2: the blobs are in a bucket that it names.
+FORMAT = 2
 _CHUNK = 1 << 20
 #: Not carried over: addresses of processes, locks, SQLite's own side files, and the metadata database, which is copied by itself.
-_LEFT = ("processes", "treadle.db", "treadle.db-wal", "treadle.db-shm", "treadle.db.gate", "treadle.db.lock", "store.url")
+_LEFT = ("processes", "treadle.db", "treadle.db-wal", "treadle.db-shm", "treadle.db.gate", "treadle.db.lock", "store.url", "blobs.url")
 
 
 class BackupFile(Struct, frozen=True):
@@ -45,33 +53,48 @@ class BackupFile(Struct, frozen=True):
 
 
 class Backup(Struct, frozen=True, kw_only=True):
-    """The manifest of a backup."""
+    """The manifest of a backup. `blobs` is the bucket of one without blobs, and `needs` their digests there."""
 
     format: int
     home_id: str
     revision: str
     made: dt.datetime
     files: list[BackupFile]
+    blobs: str = ""
+    needs: list[str] = []
 
 
-def backup(layout: Layout, database: Database, target: Path) -> Backup:
+def backup(layout: Layout, database: Database, blobs: CollectableBlobs, target: Path, *, with_blobs: bool = True) -> Backup:
     """Copy a live home to a new folder.
+
+    Args:
+        with_blobs: copy blobs that are in object storage too; otherwise say only where they are and which are needed.
 
     Raises:
         TreadleError: `conflict` where `target` exists, `busy` during a garbage collection, `corrupt` for a blob that is not what its
-            name says, `storage_full`. Nothing is left at `target` then.
+            name says, `storage_full`, `unavailable`. Nothing is left at `target` then.
     """
     _must_be_free(target, "Give a folder that does not exist yet: treadle backup backups/2013-03-31")
-    with _appearing(target) as new, LocalBlobs(layout.blobs).maintenance("the backup"):
+    if not with_blobs and not isinstance(blobs, ObjectBlobs):
+        raise TreadleError(
+            "The blobs of this home are on its own disk, and a backup without them could not be restored.",
+            remedy=f"Leave out --without-blobs: treadle backup {target}",
+        )
+    with _appearing(target) as new, blobs.maintenance("the backup"):
         copy_database(database, new / "treadle.db")
         with contextlib.closing(sqlite3.connect(new / "treadle.db")) as connection:
             home_id, revision = (connection.execute(q).fetchone()[0] for q in (_HOME_ID, _REVISION))
         files = [BackupFile("treadle.db", (new / "treadle.db").stat().st_size, _digest(new / "treadle.db"))]
+        if with_blobs:
+            files += (_blob(blobs, digest, new) for digest, _ in blobs.listing())
         for path in _in_order(layout.root):
             copied = _copied(layout.root, path, new)
             if copied is not None:
                 files.append(copied)
-        made = Backup(format=FORMAT, home_id=home_id, revision=revision, made=SystemClock().now(), files=files)
+        made = Backup(format=1, home_id=home_id, revision=revision, made=SystemClock().now(), files=files)
+        if not with_blobs and isinstance(blobs, ObjectBlobs):
+            needs = [digest for digest, _ in blobs.listing()]
+            made = msgspec.structs.replace(made, format=2, blobs=str(blobs.bucket.address), needs=needs)
         _write(new / MANIFEST, msgspec.json.format(msgspec.json.encode(made)))
     return made
 
@@ -84,7 +107,7 @@ def restore(source: Path, layout: Layout, database: Database | None = None) -> B
 
     Raises:
         TreadleError: `conflict` where the home is not empty, `not_found` or `corrupt` for a backup that is none or not whole,
-            `newer_schema`. The home is left as it was.
+            `newer_schema`; `unavailable` where a bucket that it names is. The home is left as it was.
     """
     if layout.root.exists() and any(layout.root.iterdir()):
         raise TreadleError(
@@ -99,6 +122,9 @@ def restore(source: Path, layout: Layout, database: Database | None = None) -> B
             path.parent.mkdir(parents=True, exist_ok=True)
             if not (source / file.path).exists() or _copy(source / file.path, path) != file.digest:
                 raise _corrupt(source, file.path)
+        if made.blobs:
+            _look_for(made, source, new)
+            _write(Layout(new).blobs_url, f"{made.blobs}\n".encode())
         if database is not None:
             load_database(new / "treadle.db", database)
             (new / "treadle.db").unlink()
@@ -202,14 +228,12 @@ def _settle(path: Path) -> None:
 
 
 def _in_order(root: Path) -> Iterator[Path]:
-    """Files of a home in the order in which they may be copied while others write."""
+    """Files of a home, blobs aside, in the order in which they may be copied while others write."""
     for entry in sorted(root.iterdir()):
-        if entry.name in _LEFT:
+        if entry.name in (*_LEFT, "blobs"):
             continue
         if entry.is_file():
             yield entry
-        elif entry.name == "blobs":
-            yield from (f for f in sorted(entry.rglob("*")) if f.is_file() and f.parent.name != "tmp")
         else:
             files = [f for f in entry.rglob("*") if f.is_file()]
             yield from sorted(files, key=lambda f: ("_delta_log" not in f.parts, f.name != "_last_checkpoint", str(f)))
@@ -230,19 +254,45 @@ def _copied(root: Path, path: Path, new: Path) -> BackupFile | None:
             digest = _copy(path, target)
     except FileNotFoundError:
         return None
-    if name.startswith("blobs/") and digest != path.parent.name + path.name:
+    return BackupFile(name, target.stat().st_size, digest)
+
+
+def _blob(blobs: CollectableBlobs, digest: str, new: Path) -> BackupFile:
+    """A blob copied. None can go meanwhile: collections wait for the backup."""
+    name = f"blobs/{place(digest)}"
+    target = new / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    opened = blobs.peek(digest)
+    if opened is None or _copy_stream(opened[0], target) != digest:
         raise TreadleError(
-            f"Blob {path.parent.name + path.name} is corrupt: a backup of it would be worthless.",
-            remedy=f"Restore it from an older backup, or delete it and run the step that made it again: rm {path}",
+            f"Blob {digest} is corrupt: a backup of it would be worthless.",
+            remedy=f"Restore it from an older backup, or delete {name} where the blobs are and run the step that made it again.",
             code="corrupt",
         )
     return BackupFile(name, target.stat().st_size, digest)
 
 
+def _look_for(made: Backup, source: Path, new: Path) -> None:
+    """See that the bucket has what a backup without blobs needs."""
+    with tempfile.TemporaryDirectory(dir=new) as folder:
+        there = {digest for digest, _ in ObjectBlobs(Path(folder), address(made.blobs), home_id=made.home_id).listing()}
+    missing = [digest for digest in made.needs if digest not in there]
+    if missing:
+        raise TreadleError(
+            f"{made.blobs} lacks {len(missing):,} of the {len(made.needs):,} blobs that the backup {source} refers to, {missing[0]} first.",
+            remedy="Bring them back from the bucket's versions or a copy of it, or use another backup; nothing was restored from this one.",
+            code="corrupt",
+        )
+
+
 def _copy(source: Path, target: Path) -> str:
     """Copy a file to disk, and its digest on the way."""
+    return _copy_stream(source.open("rb"), target)
+
+
+def _copy_stream(source: BinaryIO, target: Path) -> str:
     hasher = blake3()
-    with source.open("rb") as reading, target.open("wb") as writing:
+    with source as reading, target.open("wb") as writing:
         while chunk := reading.read(_CHUNK):
             hasher.update(chunk)
             writing.write(chunk)

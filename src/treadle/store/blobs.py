@@ -6,7 +6,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -45,16 +45,24 @@ class BlobWriter:
 
 
 class LocalBlobs:
-    """Blobs under `root/ab/cdef…`. A file that is there is complete: it got its name only after its bytes were on disk."""
+    """Blobs under `root/ab/cdef…`. A file that is there is complete: it got its name only after its bytes were on disk.
 
-    def __init__(self, root: Path):
-        self.root = root
+    Args:
+        root: the folder; made where it is not there.
+        durable: whether a blob is on disk before its digest is told. What is only a copy of something need not be, and is written
+            anew each time: its bytes are about to be sent somewhere, and an older copy may have gone bad.
+    """
+
+    at_once = 1
+
+    def __init__(self, root: Path, *, durable: bool = True):
+        self.root, self._durable = root, durable
         (root / "tmp").mkdir(parents=True, exist_ok=True)
 
     def put(self, content: bytes) -> str:
         """Store bytes durably; returns their digest."""
         digest = digest_of_bytes(content)
-        if not self._touched(digest):
+        if not self._durable or not self._touched(digest):
             with self._temporary() as (path, file):
                 file.write(content)
                 self._keep(path, file, digest)
@@ -76,7 +84,7 @@ class LocalBlobs:
         """
 
         def keep(digest: str) -> None:
-            if not self._touched(digest):
+            if not self._durable or not self._touched(digest):
                 self._keep(path, file, digest)
 
         with self._temporary() as (path, file):
@@ -131,44 +139,42 @@ class LocalBlobs:
             return 0
         return size
 
-    def delete_aged(self, digest: str, *, min_age_s: float) -> int:
-        """Remove a blob if nobody wrote or read it in the last `min_age_s` seconds; returns the bytes freed.
+    def delete_aged(self, digests: Iterable[str], *, min_age_s: float) -> dict[str, int]:
+        """Remove the blobs that nobody wrote or read in the last `min_age_s` seconds; returns the bytes freed by each that went.
 
         A writer that stores the same bytes again either touches the file before it is moved away here, and gets it back, or finds none
         and writes it anew.
         """
-        path, aside = self.place(digest), self.root / "tmp" / secrets.token_hex(8)
-        try:
-            path.rename(aside)
-        except FileNotFoundError:
-            return 0
-        stat = aside.stat()
-        if stat.st_mtime > time.time() - min_age_s:
-            aside.rename(path)
-            return 0
-        aside.unlink()
-        return stat.st_size
+        freed: dict[str, int] = {}
+        for digest in digests:
+            path, aside = self.place(digest), self.root / "tmp" / secrets.token_hex(8)
+            try:
+                path.rename(aside)
+            except FileNotFoundError:
+                continue
+            stat = aside.stat()
+            if stat.st_mtime > time.time() - min_age_s:
+                aside.rename(path)
+                continue
+            aside.unlink()
+            freed[digest] = stat.st_size
+        return freed
 
-    @contextlib.contextmanager
-    def maintenance(self, purpose: str) -> Iterator[None]:
+    def peek(self, digest: str) -> tuple[BinaryIO, int] | None:
+        """The bytes as an open file, and how many, without marking them as in use; None where they are not there."""
+        try:
+            file = self.place(digest).open("rb")
+        except FileNotFoundError:
+            return None
+        return file, os.fstat(file.fileno()).st_size
+
+    def maintenance(self, purpose: str) -> contextlib.AbstractContextManager[None]:
         """Keep garbage collection and backup apart: one of them at a time on these blobs.
 
         Raises:
             TreadleError: `busy`.
         """
-        file = os.open(self.root / "tmp" / "maintenance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise TreadleError(
-                    f"Another process is collecting garbage or making a backup, so {purpose} has to wait.",
-                    remedy="Try again when it is done.",
-                    code="busy",
-                ) from error
-            yield
-        finally:
-            os.close(file)
+        return maintenance(self.root, purpose)
 
     def listing(self, *, min_age_s: float = 0) -> Iterator[tuple[str, int]]:
         """(digest, bytes) of every blob that was written at least `min_age_s` seconds ago."""
@@ -193,9 +199,7 @@ class LocalBlobs:
 
     def place(self, digest: str) -> Path:
         """Where a blob's file is or would be."""
-        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            raise TreadleError(f"{digest[:80]!r} is no digest.", remedy="A digest is 64 lower-case hexadecimal characters.")
-        return self.root / digest[:2] / digest[2:]
+        return self.root / place(digest)
 
     def _touched(self, digest: str) -> bool:
         """Whether the blob is there, marked as in use: garbage collection leaves young files alone."""
@@ -207,11 +211,7 @@ class LocalBlobs:
 
     def _existing(self, digest: str) -> Path:
         if not self._touched(digest):
-            raise TreadleError(
-                f"There is no blob {digest}.",
-                remedy="It may have been collected; run the step again: treadle run PIPELINE --no-cache",
-                code="not_found",
-            )
+            raise no_blob(digest)
         return self.place(digest)
 
     @contextlib.contextmanager
@@ -233,10 +233,13 @@ class LocalBlobs:
 
     def _keep(self, path: Path, file: BinaryIO, digest: str) -> None:
         file.flush()
-        os.fsync(file.fileno())
+        if self._durable:
+            os.fsync(file.fileno())
         target = self.place(digest)
         target.parent.mkdir(exist_ok=True)
         path.replace(target)
+        if not self._durable:
+            return
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -249,6 +252,49 @@ class LocalBlobs:
             remedy=f"Restore it from a backup, or delete it and run the step that made it again: rm {self.place(digest)}",
             code="corrupt",
         )
+
+
+def place(digest: str) -> str:
+    """Where a blob is within its store: `ab/cdef…`.
+
+    Raises:
+        TreadleError: for what is no digest.
+    """
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise TreadleError(f"{digest[:80]!r} is no digest.", remedy="A digest is 64 lower-case hexadecimal characters.")
+    return f"{digest[:2]}/{digest[2:]}"
+
+
+def no_blob(digest: str) -> TreadleError:
+    """The error of a blob that is not there."""
+    return TreadleError(
+        f"There is no blob {digest}.",
+        remedy="It may have been collected; run the step again: treadle run PIPELINE --no-cache",
+        code="not_found",
+    )
+
+
+@contextlib.contextmanager
+def maintenance(root: Path, purpose: str) -> Iterator[None]:
+    """Hold the lock of those who go through all blobs of a home.
+
+    Raises:
+        TreadleError: `busy`.
+    """
+    (root / "tmp").mkdir(parents=True, exist_ok=True)
+    file = os.open(root / "tmp" / "maintenance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TreadleError(
+                f"Another process is collecting garbage, making a backup or moving the blobs, so {purpose} has to wait.",
+                remedy="Try again when it is done.",
+                code="busy",
+            ) from error
+        yield
+    finally:
+        os.close(file)
 
 
 def _back(look: Callable[[], T]) -> T:

@@ -21,6 +21,7 @@ import polars as pl
 from treadle.online.encoding import encode_frame
 from treadle.online.store import SqliteOnline
 from treadle.packaging import bundle
+from treadle.plugins.storage import BlobStore
 from treadle.records.definitions import FeatureView, Window
 from treadle.records.layout import Layout
 from treadle.records.serving import ServedEndpoint, Snapshot, Split, Variant
@@ -50,12 +51,13 @@ class TinyHome:
     Args:
         root: an empty folder.
         trees: of each model.
+        blobs: where the bundles come from; the home's own disk where None.
     """
 
-    def __init__(self, root: Path, *, trees: int = 20):
+    def __init__(self, root: Path, *, trees: int = 20, blobs: BlobStore | None = None):
         self.layout = Layout(root)
         self.here = self.layout.gateway(PROJECT, ENVIRONMENT)
-        blobs = LocalBlobs(self.layout.blobs)
+        blobs = blobs or LocalBlobs(self.layout.blobs)
         self.digests = [_sealed(blobs, seed, trees) for seed in (1, 2)]
         for digest in self.digests:
             bundle.unpack(blobs, digest, self.here.bundles)
@@ -133,7 +135,7 @@ def flights(rows: int, seed: int = 0) -> dict[str, list[Any]]:
     }
 
 
-def _sealed(blobs: LocalBlobs, seed: int, trees: int) -> str:
+def _sealed(blobs: BlobStore, seed: int, trees: int) -> str:
     draw = random.Random(seed)
     rows = flights(400, seed)
     rows["lateness.late_6h"] = [draw.random() if draw.random() > 0.1 else None for _ in range(400)]

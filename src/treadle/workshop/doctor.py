@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ Finding = dict[str, Any]
 
 #: Blobs that are read and compared with their digest, spread evenly over all there are.
 BLOBS = 64
+_LISTED = 10_000
+_SKEW = 60.0
 _LEAST_FREE = 1_000_000_000
 _SLOW_SYNC = 0.2
 _AHEAD = 5.0  # seconds that a file may be younger than now (rounding of file systems)
@@ -46,7 +49,7 @@ def check(layout: Layout, *, store: str | None = None, port: int = 8400) -> list
         findings += _guarded("clock", lambda: _clock(layout))
         findings += _guarded("processes", lambda: _processes(layout))
         findings += _guarded("database", lambda: _database(layout, store))
-        findings += _guarded("blobs", lambda: _blobs(layout))
+        findings += _guarded("blobs", lambda: _blobs(layout, store))
     findings += _guarded("port", lambda: _port(layout, port))
     return findings
 
@@ -199,6 +202,7 @@ def _answers(host: str, port: int) -> bool:
 
 def _database(layout: Layout, store: str | None) -> Iterable[Finding]:
     from treadle.store.db import ping  # noqa: PLC0415  (the rest of doctor must work where the database's driver does not)
+    from treadle.workshop.blobs import there  # noqa: PLC0415  (the same)
     from treadle.workshop.home import open_home, store_url  # noqa: PLC0415  (the same)
 
     url = store_url(layout, None) if store is None else store
@@ -207,7 +211,7 @@ def _database(layout: Layout, store: str | None) -> Iterable[Finding]:
             "database", False, f"{layout.database} is not there", "Make it: treadle apply. Or bring a backup back: treadle restore SOURCE"
         )
         return
-    with open_home(layout.root, store=store) as workshop:
+    with open_home(layout.root, store=store, blobs=there(layout)) as workshop:
         seconds = ping(workshop.database)
         yield _finding("database", True, f"{workshop.database.dialect} answers in {seconds * 1000:.1f} ms; its schema is this version's")
         report = workshop.dispatch(VerifyAudit(), actor=SYSTEM)
@@ -220,11 +224,17 @@ def _database(layout: Layout, store: str | None) -> Iterable[Finding]:
             )
 
 
-def _blobs(layout: Layout) -> Iterable[Finding]:
-    from treadle.store.blobs import LocalBlobs  # noqa: PLC0415  (as above)
+def _blobs(layout: Layout, store: str | None) -> Iterable[Finding]:
+    from treadle.store.objects import ObjectBlobs  # noqa: PLC0415  (as above)
+    from treadle.workshop.blobs import mismatch, open_blobs, there  # noqa: PLC0415
 
-    blobs = LocalBlobs(layout.blobs)
-    digests = sorted(p.parent.name + p.name for p in layout.blobs.glob("??/*") if re.fullmatch(r"[0-9a-f]{62}", p.name))
+    wrong = mismatch(layout, os.environ.get("TREADLE_BLOBS"))
+    if wrong is not None:
+        yield _finding("blobs place", False, wrong.what, wrong.remedy)
+    blobs = open_blobs(layout, there(layout), _home_id(layout, store))
+    if isinstance(blobs, ObjectBlobs):
+        yield from _bucket(blobs)
+    digests = [digest for digest, _ in islice(blobs.listing(), _LISTED)]
     chosen = digests[:: max(1, len(digests) // BLOBS)][:BLOBS]
     broken: list[str] = []
     for digest in chosen:
@@ -232,10 +242,30 @@ def _blobs(layout: Layout) -> Iterable[Finding]:
             blobs.get(digest)
         except TreadleError as error:
             broken.append(f"{digest[:12]} ({error.code})")
-    text = f"{len(chosen)} of {len(digests)} read and compared with their digest" if not broken else f"damaged: {', '.join(broken)}"
+    of = f"{len(digests)}" if len(digests) < _LISTED else f"the first {len(digests)}"
+    text = f"{len(chosen)} of {of} read and compared with their digest" if not broken else f"damaged: {', '.join(broken)}"
     yield _finding(
         "blobs", not broken, text, "Bring them back from a backup: treadle restore into another home, and copy these files over."
     )
+
+
+def _bucket(blobs: Any) -> Iterable[Finding]:
+    """Whether object storage does what blobs need of it."""
+    seconds, ahead = blobs.probe()
+    where = blobs.bucket.address
+    yield _finding("bucket", True, f"{where} takes, gives back and removes an object in {seconds * 1000:.0f} ms")
+    ok = abs(ahead) <= _SKEW
+    text = f"within {_SKEW:.0f} s of this machine's" if ok else f"this machine's is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
+    yield _finding("bucket clock", ok, text, "Set the clock (timedatectl set-ntp true): storage refuses requests that are 15 minutes off.")
+
+
+def _home_id(layout: Layout, store: str | None) -> str:
+    from treadle.ledger.sealer import home_id  # noqa: PLC0415  (as above)
+    from treadle.store.db import Database  # noqa: PLC0415
+    from treadle.workshop.home import store_url  # noqa: PLC0415
+
+    with Database.open(store or store_url(layout, None)) as database:
+        return home_id(database)
 
 
 def _port(layout: Layout, port: int) -> Iterable[Finding]:

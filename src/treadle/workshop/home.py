@@ -12,9 +12,11 @@ from typing import Any
 from treadle.data.service import DataService
 from treadle.ledger.access import Access
 from treadle.ledger.dispatch import Dispatcher
+from treadle.ledger.sealer import home_id
 from treadle.ledger.service import Ledger
 from treadle.monitoring.service import Monitoring
 from treadle.pipelines.service import Pipelines
+from treadle.plugins.storage import CollectableBlobs
 from treadle.records.calls import Actor, Role
 from treadle.records.clock import Clock, SystemClock
 from treadle.records.errors import TreadleError
@@ -22,12 +24,12 @@ from treadle.records.layout import Layout
 from treadle.registry.service import Registry
 from treadle.releases.publish import Publisher
 from treadle.releases.service import Releases
-from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database
 from treadle.store.migrate import ensure
 from treadle.store.queries import home as home_queries
 from treadle.store.queries.disposable import empty
 from treadle.tracking.service import services as tracking_services
+from treadle.workshop.blobs import open_blobs
 from treadle.workshop.overview import Rooms
 from treadle.workshop.places import home_path
 from treadle.workshop.removal import Removals
@@ -49,11 +51,13 @@ class Workshop:
         actor: who calls when `call` is not told otherwise.
     """
 
-    def __init__(self, layout: Layout, database: Database, *, clock: Clock | None = None, actor: Actor | None = None):
+    def __init__(
+        self, layout: Layout, database: Database, blobs: CollectableBlobs, *, clock: Clock | None = None, actor: Actor | None = None
+    ):
         self.layout = layout
         self.database = database
         self.clock: Clock = clock or SystemClock()
-        self.blobs = LocalBlobs(layout.blobs)
+        self.blobs = blobs
         self.access = Access(database)
         self.ledger = Ledger(database, self.blobs)
         self.pipelines = Pipelines(database, clock=self.clock)
@@ -74,6 +78,11 @@ class Workshop:
     def call(self, request: Any, *, idempotency_key: str | None = None, event_time: dt.datetime | None = None) -> Any:
         """Run an operation as `self.actor`."""
         return self.dispatch(request, actor=self.actor, idempotency_key=idempotency_key, event_time=event_time)
+
+    @property
+    def home_id(self) -> str:
+        """What tells this home from all others."""
+        return home_id(self.database)
 
     @property
     def disposable(self) -> bool:
@@ -107,25 +116,32 @@ class Workshop:
 
 
 def open_home(
-    root: Path | str | None = None, *, store: str | None = None, clock: Clock | None = None, actor: Actor | None = None
+    root: Path | str | None = None,
+    *,
+    store: str | None = None,
+    blobs: str | None = None,
+    clock: Clock | None = None,
+    actor: Actor | None = None,
 ) -> Workshop:
     """Open a home, making it where there is none.
 
     Args:
         root: the folder; see `home_path`.
         store: URL of another metadata database than the home's own SQLite file; kept in the home for the next time.
+        blobs: where the blobs are: `s3://BUCKET/PREFIX`, or `local`; TREADLE_BLOBS where None. Kept in the home for the next time, and
+            no other is taken then.
         clock: business time; the machine's where None.
         actor: who calls; the owner of the home (or the holder of TREADLE_TOKEN) where None.
 
     Raises:
-        TreadleError: `newer_schema`, `unavailable`, `corrupt`.
+        TreadleError: `newer_schema`, `unavailable`, `corrupt`; `conflict` for blobs that are elsewhere.
     """
     layout = Layout(home_path(root))
     layout.root.mkdir(parents=True, exist_ok=True)
     database = Database.open(store_url(layout, store))
     try:
         ensure(database, marks={DISPOSABLE: "yes"} if disposable_asked() else None)
-        return Workshop(layout, database, clock=clock, actor=actor)
+        return Workshop(layout, database, open_blobs(layout, blobs, home_id(database)), clock=clock, actor=actor)
     except BaseException:
         database.close()
         raise

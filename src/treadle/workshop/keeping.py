@@ -10,9 +10,9 @@ from treadle.store import backup as store
 from treadle.workshop.home import Workshop
 
 
-def backup(workshop: Workshop, target: Path) -> dict[str, Any]:
-    """Copy a live home to `target`; what was copied, in figures."""
-    return _plain(store.backup(workshop.layout, workshop.database, target))
+def backup(workshop: Workshop, target: Path, *, with_blobs: bool = True) -> dict[str, Any]:
+    """Copy a live home to `target`; what was copied, in figures. Without blobs, it says in which bucket they are."""
+    return _plain(store.backup(workshop.layout, workshop.database, workshop.blobs, target, with_blobs=with_blobs))
 
 
 def restore(source: Path, layout: Layout) -> dict[str, Any]:

@@ -347,9 +347,9 @@ def backtest(
     if copy.exists():
         shutil.rmtree(copy)
     with tempfile.TemporaryDirectory(prefix="treadle-") as kept:
-        store.backup(workshop.layout, workshop.database, Path(kept) / "home")
+        store.backup(workshop.layout, workshop.database, workshop.blobs, Path(kept) / "home")
         store.restore(Path(kept) / "home", Layout(copy))
-    with open_home(copy, clock=VirtualClock(since), actor=workshop.actor) as shop:
+    with open_home(copy, blobs="local", clock=VirtualClock(since), actor=workshop.actor) as shop:
         definitions = _under(shop, project, environment, policy)
         endpoint = next((e.name for e in definitions.endpoints if e.requests and not e.predictions_change_outcomes), None)
         if endpoint is None:

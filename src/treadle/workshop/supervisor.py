@@ -127,6 +127,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     gateway_port: int | None = None
     workers: int = 1
     store: str = ""
+    blobs: str = ""
     allow_hosts: tuple[str, ...] = ()
     require_token: bool = False
     environments: tuple[str, ...] = ()  # only these; all that are applied where empty
@@ -318,7 +319,8 @@ class _Supervisor:
 
     def _treadle(self, words: list[str]) -> list[str]:
         store = ["--store", self._settings.store] if self._settings.store else []
-        return [sys.executable, "-m", "treadle", *words, *store]
+        blobs = ["--blobs", self._settings.blobs] if self._settings.blobs else []
+        return [sys.executable, "-m", "treadle", *words, *store, *blobs]
 
     def _gateway(self, project: str, environment: str, port: int) -> list[str]:
         words = ["--home", str(self._layout.root), "--project", project, "--env", environment]

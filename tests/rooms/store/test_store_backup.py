@@ -54,7 +54,7 @@ def test_a_backup_is_whole_and_comes_back(layout, database, blobs, tmp_path):
     for i in range(20):
         tell(database, i)
     sealer.seal(database, publish=tmp_path / "heads")
-    made = backup.backup(layout, database, tmp_path / "copies" / "one")
+    made = backup.backup(layout, database, blobs, tmp_path / "copies" / "one")
     assert backup.verify(tmp_path / "copies" / "one") == []
     names = {f.path for f in made.files}
     assert "treadle.db" in names
@@ -73,11 +73,11 @@ def test_a_backup_is_whole_and_comes_back(layout, database, blobs, tmp_path):
 
 
 def test_a_restore_replaces_nothing(layout, database, blobs, tmp_path):
-    backup.backup(layout, database, tmp_path / "copy")
+    backup.backup(layout, database, blobs, tmp_path / "copy")
     with fails("conflict"):
         backup.restore(tmp_path / "copy", layout)
     with fails("conflict"):
-        backup.backup(layout, database, tmp_path / "copy")
+        backup.backup(layout, database, blobs, tmp_path / "copy")
     with fails("not_found"):
         backup.restore(tmp_path / "nothing", Layout(tmp_path / "new"))
 
@@ -85,7 +85,7 @@ def test_a_restore_replaces_nothing(layout, database, blobs, tmp_path):
 @pytest.mark.parametrize("damage", ["blob", "database", "missing", "manifest", "newer", "outside"])
 def test_a_damaged_backup_restores_nothing(layout, database, blobs, tmp_path, damage):
     copy = tmp_path / "copy"
-    backup.backup(layout, database, copy)
+    backup.backup(layout, database, blobs, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     code = "corrupt"
     blob = copy / next(f["path"] for f in manifest["files"] if f["path"].startswith("blobs/"))
@@ -114,13 +114,13 @@ def test_a_damaged_backup_restores_nothing(layout, database, blobs, tmp_path, da
 def test_a_corrupt_blob_is_not_backed_up(layout, database, blobs, tmp_path):
     blobs.place(blobs.put(b"blob 1")).write_bytes(b"spoilt")
     with fails("corrupt"):
-        backup.backup(layout, database, tmp_path / "copy")
+        backup.backup(layout, database, blobs, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
 def test_backup_and_garbage_collection_keep_apart(layout, database, blobs, tmp_path):
     with blobs.maintenance("a test"), fails("busy"):
-        backup.backup(layout, database, tmp_path / "copy")
+        backup.backup(layout, database, blobs, tmp_path / "copy")
 
 
 def test_a_backup_of_a_home_that_is_written_to_is_consistent(layout, database, blobs, tmp_path):
@@ -144,7 +144,7 @@ def test_a_backup_of_a_home_that_is_written_to_is_consistent(layout, database, b
         while len(written) < 30:
             assert thread.is_alive()
         before = len(written)
-        backup.backup(layout, database, tmp_path / "copy")
+        backup.backup(layout, database, blobs, tmp_path / "copy")
     finally:
         stop.set()
         thread.join()
@@ -162,7 +162,7 @@ def test_a_backup_of_a_home_that_is_written_to_is_consistent(layout, database, b
 def test_a_backup_goes_to_either_database(layout, database, blobs, tmp_path, postgres_schema):
     tell(database, 1)
     sealer.seal(database)
-    made = backup.backup(layout, database, tmp_path / "copy")
+    made = backup.backup(layout, database, blobs, tmp_path / "copy")
     with Database.open(postgres_schema) as other:
         if other.dialect == database.dialect:
             with fails("conflict"):

@@ -14,6 +14,7 @@ from treadle.records.definitions import Dataset, Endpoint, Environment, Project
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
+from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database
 from treadle.workshop.home import Workshop, home_path, open_home, store_url
 
@@ -23,7 +24,7 @@ PROJECT = Project(name="p", datasets=(Dataset(name="d"),), environments=(Environ
 @pytest.fixture
 def shop(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     monkeypatch.setenv("TREADLE_HEADS", str(tmp_path / "heads"))
-    return Workshop(Layout(tmp_path / "home"), database)
+    return Workshop(Layout(tmp_path / "home"), database, LocalBlobs(tmp_path / "home/blobs"))
 
 
 def apply(shop: Workshop, definitions: Project, base: str = "", **more: object):

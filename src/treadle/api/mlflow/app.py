@@ -16,13 +16,13 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from treadle.api.files import Blobs
 from treadle.api.guard import answer
 from treadle.api.mlflow import artifacts, experiments, logged_models, registry, runs, traces, webhooks
 from treadle.api.mlflow.decode import Reader
 from treadle.api.mlflow.errors import encode, translate
 from treadle.api.mlflow.table import Context, ProtocolError, Row
 from treadle.operations.tracking import SetExperimentTags
+from treadle.plugins.storage import BlobStore
 from treadle.records.calls import SYSTEM, Actor
 from treadle.records.errors import TreadleError
 from treadle.records.tracking import DEFAULT_EXPERIMENT
@@ -51,7 +51,7 @@ class MlflowApi:
         rows: further endpoints, besides those of this package's modules.
     """
 
-    def __init__(self, dispatch: Any, *, project: str = "default", blobs: Blobs | None = None, rows: Iterable[Row] = ()):
+    def __init__(self, dispatch: Any, *, project: str = "default", blobs: BlobStore | None = None, rows: Iterable[Row] = ()):
         self._dispatch = dispatch
         self._project = project
         self._proxy = None if blobs is None else artifacts.Proxy(dispatch, blobs)

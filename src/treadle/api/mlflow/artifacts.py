@@ -17,7 +17,7 @@ from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from treadle.api.files import Blobs, header, media_type, raw_path, receive_blob, send_file, too_much_left, verified
+from treadle.api.files import header, media_type, raw_path, receive_blob, send_file, too_much_left, verified
 from treadle.api.guard import MAX_BODY, MAX_UPLOAD, answer
 from treadle.api.mlflow.errors import encode, translate
 from treadle.api.mlflow.places import Place, decoded, model_root, of_version, place, run_root, safe
@@ -34,6 +34,7 @@ from treadle.operations.artifacts import (
     PutPart,
     StartUpload,
 )
+from treadle.plugins.storage import BlobStore
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
 from treadle.records.ledger import Artifact
@@ -164,7 +165,7 @@ class Proxy:
         max_upload: bytes of the largest file.
     """
 
-    def __init__(self, dispatch: Callable[..., Any], blobs: Blobs, *, max_upload: int = MAX_UPLOAD):
+    def __init__(self, dispatch: Callable[..., Any], blobs: BlobStore, *, max_upload: int = MAX_UPLOAD):
         self._dispatch, self._blobs, self._max = dispatch, blobs, max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,7 +187,7 @@ class Proxy:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, context: Context, blobs: Blobs, limit: int):
+    def __init__(self, scope: Scope, receive: Receive, send: Send, context: Context, blobs: BlobStore, limit: int):
         self._scope, self._receive, self._send = scope, receive, send
         self._context, self._blobs, self._limit = context, blobs, limit
         self._method = "GET" if scope["method"] == "HEAD" else scope["method"]
