@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, text
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from treadle.records.errors import TreadleError
 
@@ -35,8 +35,10 @@ _Waiting = tuple[Callable[[Connection], Any], Future[Any]]
 #: Most write functions in one transaction, and the longest that one may gather, in seconds: bounds what a waiting process waits.
 BATCH = 256
 BATCH_SECONDS = 0.05
-#: Threads in which PostgreSQL writes that were submitted run.
+#: Threads in which PostgreSQL writes that were submitted run, most writes at a time, and most connections that wait for the next one.
 _SUBMITTED = 8
+_AT_ONCE = 12
+_KEPT = 8
 _RETRIES = 30
 #: Free pages that are given back in one transaction.
 _PAGES = 500
@@ -55,6 +57,8 @@ class Database:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+        self._kept: list[Connection] = []
         self._door = threading.Lock()
         self._closed = False
         self._process = os.getpid()
@@ -71,9 +75,10 @@ class Database:
             return cls(_sqlite(path, writes=False), _sqlite(path, writes=True), turnstile)
         if url.startswith("postgresql"):
             url = "postgresql+psycopg" + url[url.index("://") :]
-            engine = create_engine(url, poolclass=QueuePool, pool_size=4, max_overflow=12, pool_pre_ping=True)
-            read, write = (engine.execution_options(isolation_level=level) for level in ("REPEATABLE READ", "SERIALIZABLE"))
-            return cls(read, write, None)
+            read = create_engine(
+                url, poolclass=QueuePool, pool_size=4, max_overflow=12, pool_pre_ping=True, isolation_level="REPEATABLE READ"
+            )
+            return cls(read, create_engine(url, poolclass=NullPool, isolation_level="SERIALIZABLE"), None)
         raise TreadleError(
             f"{url.split(':')[0]!r} is no metadata database that Treadle knows.",
             remedy="Use sqlite:///path/to/treadle.db or postgresql://user@host/database.",
@@ -175,6 +180,7 @@ class Database:
                 self._writer.join()
             if self._pool is not None:
                 self._pool.shutdown()
+            self._close_kept()
         self._read.dispose()
         self._write.dispose()
         if self._lock is not None:
@@ -198,14 +204,43 @@ class Database:
         attempt = 0
         while True:
             attempt += 1
+            committing = False
             try:
-                with self._write.begin() as connection:
-                    return function(connection)
+                with self._writing() as connection, connection.begin():
+                    answer = function(connection)
+                    committing = True
+                return answer
             except exc.DBAPIError as error:
                 state = getattr(error.orig, "sqlstate", None)
-                if not (state in _AGAIN and attempt < _RETRIES) and not (state == _TAKEN and attempt < 3):
+                # A kept connection dies with the server that it led to. Before the commit was asked for, nothing of the write stays.
+                lost = error.connection_invalidated and not committing
+                if not (state in _AGAIN and attempt < _RETRIES) and not ((lost or state == _TAKEN) and attempt < 3):
                     raise _readable(error) from error.orig
+                if lost:
+                    self._close_kept()
             time.sleep(0.001 * 2 ** min(attempt, 6) * random.random())  # apart from each other, or they meet again
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A connection for one write, kept for the next: to take one from a pool, ask whether it lives and set it up anew costs more
+        than a small write does."""
+        with self._slots:
+            try:
+                connection = self._kept.pop()
+            except IndexError:
+                connection = self._write.connect()
+            try:
+                yield connection
+            finally:
+                if connection.invalidated or connection.in_transaction() or len(self._kept) >= _KEPT:
+                    connection.close()
+                else:
+                    self._kept.append(connection)
+
+    def _close_kept(self) -> None:
+        while self._kept:
+            with contextlib.suppress(IndexError):
+                self._kept.pop().close()
 
     # ── SQLite: one writer thread ────────────────────────────────────────────────────────────────────────────────
 
