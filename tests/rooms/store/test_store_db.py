@@ -254,6 +254,31 @@ def test_a_server_that_is_away_is_unavailable():
             connection.execute(text("SELECT 1"))
 
 
+@pytest.mark.postgres
+def test_a_write_survives_the_end_of_the_connections_that_were_kept_for_it(postgres_schema):
+    with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
+        migrate.ensure(database)
+        threads = [threading.Thread(target=database.write, args=(lambda tx: tx.execute(text("SELECT pg_sleep(0.1)")),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        pids = [connection.connection.driver_connection.info.backend_pid for connection in database._kept]
+        assert len(pids) == 4
+        cut = text("SELECT pg_terminate_backend(:pid, 5000)")
+        other.write(lambda tx: [tx.execute(cut, {"pid": pid}) for pid in pids])
+        database.write(lambda tx: home.put_value(tx, "after", "x"))
+        assert database.write(lambda tx: home.get_value(tx, "after")) == "x"
+
+        def lose(tx):
+            other.write(lambda theirs: theirs.execute(cut, {"pid": tx.connection.driver_connection.info.backend_pid}))
+            tx.execute(text("SELECT 1"))
+
+        with pytest.raises(TreadleError, check=lambda e: e.code == "unavailable"):
+            database.write(lose)  # whenever it is tried
+        assert database.write(lambda tx: home.get_value(tx, "after")) == "x"
+
+
 def in_a_child(work):
     """Run `work` in a fork whose files may not grow past 2 MB; what it returns, or the traceback it died of."""
     reading, writing = os.pipe()

@@ -228,9 +228,9 @@ def models_of(connection: Connection, project: str, run_ids: Sequence[str]) -> d
 _POINT = ("project", "run_id", "name", "step", "time", "value", "nan")
 _LATEST = ("project", "run_id", "name", "experiment", "created", "step", "time", "value")
 #: From so many points on it is worth a question which of them PostgreSQL cannot have yet: it inserts these at half the cost.
-_MANY = 32
+MANY = 32
 #: So many names are asked about one by one, of more all that the run has are read.
-_NAMED = 20
+NAMED = 20
 
 Value = tuple[str, int, int, float]
 
@@ -262,7 +262,7 @@ def put_points(tx: Connection, project: str, run_id: str, head: Head, points: Se
         for name, step, time, value in latest.values()
     ]
     added: list[tuple[Any, ...]] = []  # latest points of names that the run has none of
-    if len(rows) >= _MANY and tx.dialect.name == "postgresql":
+    if len(rows) >= MANY and tx.dialect.name == "postgresql":
         known = _known_steps(tx, project, run_id, list(latest))
         added = [row for row in now if row[2] not in known]
         now = [row for row in now if row[2] in known]
@@ -278,7 +278,7 @@ def put_points(tx: Connection, project: str, run_id: str, head: Head, points: Se
 
 def _known_steps(tx: Connection, project: str, run_id: str, names: list[str]) -> dict[str, int]:
     """The latest step of a run's metrics, of those named at least: no point there is goes beyond it."""
-    named = f" AND name IN ({', '.join('?' * len(names))})" if len(names) <= _NAMED else ""
+    named = f" AND name IN ({', '.join('?' * len(names))})" if len(names) <= NAMED else ""
     statement = f"SELECT name, step FROM latest_metrics WHERE project = ? AND run_id = ?{named}"
     return dict(fetch(tx, statement, project, run_id, *(names if named else ())))
 
