@@ -245,7 +245,9 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "tag of one": {"filter": "tags.ticket = 'T-77'"},
     "may scan: LIKE '%x%'": {"filter": "tags.note LIKE '%99999%'"},
     "may scan: !=": {"filter": "params.common != 'a' and tags.team != 'red'"},
-    "may scan: by two keys": {"order_by": ["params.common", "metrics.m0 DESC"]},
+    "by a param of two values, then a metric": {"order_by": ["params.common", "metrics.m0 DESC"]},
+    "by a tag of five values, then a metric": {"order_by": ["tags.team DESC", "metrics.m1"]},
+    "by status, then start time upwards": {"order_by": ["attributes.status", "attributes.start_time ASC"]},
 }
 
 

@@ -217,7 +217,6 @@ class _Statement:
             if whole < len(rows):
                 yield self._each, list(rows[whole:])
 
-
     def _by_columns(self, columns: list[tuple[Any, ...]]) -> tuple[str, tuple[Any, ...]]:
         """One statement; a column that has one value in all rows travels once."""
         both = list(zip(self._columns, columns, strict=True))
