@@ -145,11 +145,21 @@ def peer(folder: Path) -> Iterator[Server]:
         _answering(lambda: port, "experiments/get?experiment_id=0")
         server = Server("mlflow", port, process, lambda: descendants(process.pid))
         server.workers = 4
-        time.sleep(20)  # until its processes have come to rest
+        _resting(server)
         yield server
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(60)
+
+
+def _resting(server: Server) -> None:
+    """Wait until a server's processes have come to rest: importing takes them a minute of CPU after the first answer."""
+    for _ in range(90):
+        before = server.cpu_ms()
+        time.sleep(2)
+        if server.cpu_ms() - before < 200:
+            return
+    raise RuntimeError(f"{server.name} does not come to rest")
 
 
 def _answering(port: Callable[[], int], path: str) -> int:

@@ -40,6 +40,8 @@ _SUBMITTED = 8
 _AT_ONCE = 12
 _KEPT = 8
 _RETRIES = 30
+#: A PostgreSQL write that others undid so often is then done alone.
+_PATIENCE = 2
 #: Free pages that are given back in one transaction.
 _PAGES = 500
 #: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, and a key that a concurrent write took meanwhile.
@@ -57,7 +59,8 @@ class Database:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
-        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+        self._gate = threading.Lock()
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._kept: list[Connection] = []
         self._door = threading.Lock()
         self._closed = False
@@ -206,7 +209,7 @@ class Database:
             attempt += 1
             committing = False
             try:
-                with self._writing() as connection, connection.begin():
+                with self._slots(alone=attempt > _PATIENCE), self._writing() as connection, connection.begin():
                     answer = function(connection)
                     committing = True
                 return answer
@@ -218,24 +221,38 @@ class Database:
                     raise _readable(error) from error.orig
                 if lost:
                     self._close_kept()
-            time.sleep(0.001 * 2 ** min(attempt, 6) * random.random())  # apart from each other, or they meet again
+            time.sleep(0.001 * 2 ** min(attempt, 4) * random.random())  # apart from each other, or they meet again
+
+    @contextlib.contextmanager
+    def _slots(self, *, alone: bool) -> Iterator[None]:
+        """One of the places for writes to PostgreSQL, or all of them: a write that others undid again and again has this process to itself.
+
+        Whoever wants all holds the gate until the others have finished, so that nobody comes in between.
+        """
+        wanted = _AT_ONCE if alone else 1
+        with self._gate:
+            for _ in range(wanted):
+                self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release(wanted)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         """A connection for one write, kept for the next: to take one from a pool, ask whether it lives and set it up anew costs more
         than a small write does."""
-        with self._slots:
-            try:
-                connection = self._kept.pop()
-            except IndexError:
-                connection = self._write.connect()
-            try:
-                yield connection
-            finally:
-                if connection.invalidated or connection.in_transaction() or len(self._kept) >= _KEPT:
-                    connection.close()
-                else:
-                    self._kept.append(connection)
+        try:
+            connection = self._kept.pop()
+        except IndexError:
+            connection = self._write.connect()
+        try:
+            yield connection
+        finally:
+            if self._closed or connection.invalidated or connection.in_transaction() or len(self._kept) >= _KEPT:
+                connection.close()
+            else:
+                self._kept.append(connection)
 
     def _close_kept(self) -> None:
         while self._kept:

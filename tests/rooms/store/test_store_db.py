@@ -279,6 +279,31 @@ def test_a_write_survives_the_end_of_the_connections_that_were_kept_for_it(postg
         assert database.write(lambda tx: home.get_value(tx, "after")) == "x"
 
 
+def test_everyone_who_writes_the_same_row_gets_through(database):
+    """Forty at once, each of whose writes undoes the others' that run beside it: as if one after the other, and no error."""
+    database.write(lambda tx: home.put_value(tx, "count", "0"))
+
+    def add(tx):
+        home.put_value(tx, "count", str(int(home.get_value(tx, "count")) + 1))
+
+    errors = []
+
+    def writer():
+        try:
+            for _ in range(8):
+                database.write(add)
+        except Exception as error:  # noqa: BLE001  (counted below)
+            errors.append(error)
+
+    threads = [threading.Thread(target=writer) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert database.write(lambda tx: home.get_value(tx, "count")) == "320"
+
+
 def in_a_child(work):
     """Run `work` in a fork whose files may not grow past 2 MB; what it returns, or the traceback it died of."""
     reading, writing = os.pipe()
