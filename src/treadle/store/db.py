@@ -1,12 +1,12 @@
 """The database: SQLite by default, PostgreSQL by URL; one way to read and one way to write.
 
 A write is a function of a connection. On SQLite it is handed to the one writer thread of this process, which gathers what waits
-into one transaction (a savepoint for each but the first, so that one failure undoes only itself), and answers after the commit is
-on disk (`synchronous=FULL`): sixteen writers share one fsync. Between processes stands a file lock with a turnstile: SQLite's own busy
-handler sleeps and retries, which starves writers, and a plain lock lets the holder grab it again before anybody wakes. On
-PostgreSQL a write is a serialisable transaction of its own, run again after a serialisation failure or deadlock; so a write
-function must be repeatable: read, decide and write through the connection only. Either way writes behave as if they ran one
-after the other, and a read sees one snapshot.
+into one transaction (a savepoint for each but the first, so that one failure undoes only itself), and answers after the commit
+is on disk (`synchronous=FULL`): sixteen writers share one fsync. Between processes stands a file lock with a turnstile:
+SQLite's own busy handler sleeps and retries, which starves writers, and a plain lock lets the holder grab it again before
+anybody wakes. On PostgreSQL a write is a serialisable transaction of its own, run again after a serialisation failure or
+deadlock, and then by itself, so that nobody starves; so a write function must be repeatable: read, decide and write through the
+connection only. Either way writes behave as if they ran one after the other, and a read sees one snapshot.
 """
 
 import contextlib
