@@ -27,6 +27,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.pool import NullPool, QueuePool
 
 from treadle.records.errors import TreadleError
+from treadle.store.postgres import FORGOTTEN, SESSION, Session
 
 T = TypeVar("T")
 #: A write function and where its value goes.
@@ -44,8 +45,9 @@ _RETRIES = 30
 _PATIENCE = 2
 #: Free pages that are given back in one transaction.
 _PAGES = 500
-#: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, and a key that a concurrent write took meanwhile.
-_AGAIN = ("40001", "40P01")
+#: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, a statement that was forgotten, and a key that a
+#: concurrent write took meanwhile.
+_AGAIN = ("40001", "40P01", FORGOTTEN)
 _TAKEN = "23505"
 
 
@@ -61,7 +63,7 @@ class Database:
         self._pool: ThreadPoolExecutor | None = None
         self._gate = threading.Lock()
         self._places = threading.BoundedSemaphore(_AT_ONCE)
-        self._kept: list[Connection] = []
+        self._kept: list[tuple[Connection, Session]] = []
         self._door = threading.Lock()
         self._closed = False
         self._process = os.getpid()
@@ -209,9 +211,12 @@ class Database:
             attempt += 1
             committing = False
             try:
-                with self._slots(alone=attempt > _PATIENCE), self._writing() as connection, connection.begin():
+                with self._slots(alone=attempt > _PATIENCE), self._writing() as (connection, session):
                     answer = function(connection)
                     committing = True
+                    if connection.in_transaction():
+                        connection.commit()
+                    session.commit()
                 return answer
             except exc.DBAPIError as error:
                 state = getattr(error.orig, "sqlstate", None)
@@ -239,25 +244,30 @@ class Database:
             self._places.release(wanted)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _writing(self) -> Iterator[tuple[Connection, Session]]:
         """A connection for one write, kept for the next: to take one from a pool, ask whether it lives and set it up anew costs more
         than a small write does."""
         try:
-            connection = self._kept.pop()
+            connection, session = self._kept.pop()
         except IndexError:
             connection = self._write.connect()
+            session = connection.info[SESSION] = Session(connection)
         try:
-            yield connection
+            yield connection, session
         finally:
-            if self._closed or connection.invalidated or connection.in_transaction() or len(self._kept) >= _KEPT:
+            if session.lost and not connection.invalidated:
+                connection.invalidate()
+            session.rollback()
+            connection.rollback()
+            if self._closed or session.lost or session.open or len(self._kept) >= _KEPT:
                 connection.close()
             else:
-                self._kept.append(connection)
+                self._kept.append((connection, session))
 
     def _close_kept(self) -> None:
         while self._kept:
             with contextlib.suppress(IndexError):
-                self._kept.pop().close()
+                self._kept.pop()[0].close()
 
     # ── SQLite: one writer thread ────────────────────────────────────────────────────────────────────────────────
 

@@ -22,6 +22,9 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 from sqlalchemy.types import TypeEngine
 
+from treadle.store.driver import execute
+from treadle.store.postgres import SESSION, Session
+
 #: Most values in one statement; every SQLite takes 999.
 _MARKS = 999
 
@@ -48,7 +51,7 @@ def insert_rows(tx: Connection, table: Table, columns: Sequence[str], rows: Tupl
     statement = _statement(tx.dialect.name, table, tuple(columns), fresh=fresh)
     count = 0
     for sql, parameters in statement.given(rows):
-        count += tx.exec_driver_sql(sql, parameters).rowcount
+        count += execute(tx, sql, parameters)
     return count
 
 
@@ -76,7 +79,7 @@ def upsert_rows(
     statement = _statement(tx.dialect.name, table, tuple(columns), tuple(update), tuple(newer))
     count = 0
     for sql, parameters in statement.given(rows):
-        count += tx.exec_driver_sql(sql, parameters).rowcount
+        count += execute(tx, sql, parameters)
     return count
 
 
@@ -85,7 +88,11 @@ def find_row(connection: Connection, table: Table, columns: Sequence[str], by: S
 
     For a path that counts: a fifth of what an expression costs that is built for each call.
     """
-    return connection.exec_driver_sql(_select(connection.dialect.name, table, tuple(columns), tuple(by)), tuple(values)).first()
+    statement = _select(connection.dialect.name, table, tuple(columns), tuple(by))
+    session: Session | None = connection.info.get(SESSION)
+    if session is None:
+        return connection.exec_driver_sql(statement, tuple(values)).first()
+    return next(iter(session.run(statement, values).rows), None)
 
 
 def insert_new(tx: Connection, table: Table, rows: Row | Sequence[Row]) -> int:
@@ -100,7 +107,7 @@ def insert_new(tx: Connection, table: Table, rows: Row | Sequence[Row]) -> int:
     statement = _statement(tx.dialect.name, table, convert.columns)
     count = 0
     for sql, parameters in statement.given(convert(rows)):
-        count += tx.exec_driver_sql(sql, parameters).rowcount
+        count += execute(tx, sql, parameters)
     return count
 
 
@@ -133,7 +140,7 @@ def insert_or_update(
     update = tuple(name for name in rows[0] if name not in keys) if columns is None else tuple(columns)
     statement = _statement(tx.dialect.name, table, convert.columns, update, tuple(newer), convert.computed)
     for sql, parameters in statement.given(convert(rows)):
-        tx.exec_driver_sql(sql, parameters)
+        execute(tx, sql, parameters)
 
 
 @functools.cache
@@ -267,13 +274,17 @@ def _column(kind: TypeEngine[Any]) -> _Column:
         return _Column("", "unnest(%s::float8[])", _literal)
     if isinstance(kind, Boolean | LargeBinary):
         name = "bool" if isinstance(kind, Boolean) else "bytea"
-        return _Column(f"%s::{name}", f"unnest(%s::{name}[])", list)
+        return _Column(f"%s::{name}", f"unnest(%s::{name}[])", _bytes if name == "bytea" else _literal)
     assert isinstance(kind, Integer), kind
     return _Column("%s::bigint", "unnest(%s::bigint[])", _literal)
 
 
 def _literal(numbers: Iterable[Any]) -> str:
     return "{" + ",".join(["NULL" if number is None else str(number) for number in numbers]) + "}"
+
+
+def _bytes(values: Iterable[bytes | None]) -> str:
+    return "{" + ",".join(["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values]) + "}"
 
 
 # ── Python's values to the driver's ──────────────────────────────────────────────────────────────────────────────────

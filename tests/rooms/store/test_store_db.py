@@ -20,6 +20,7 @@ from treadle.store import migrate
 from treadle.store import tables as t
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database, ping
+from treadle.store.postgres import Session
 from treadle.store.queries import home
 
 
@@ -263,7 +264,7 @@ def test_a_write_survives_the_end_of_the_connections_that_were_kept_for_it(postg
             thread.start()
         for thread in threads:
             thread.join()
-        pids = [connection.connection.driver_connection.info.backend_pid for connection in database._kept]
+        pids = [connection.connection.driver_connection.info.backend_pid for connection, _ in database._kept]
         assert len(pids) == 4
         cut = text("SELECT pg_terminate_backend(:pid, 5000)")
         other.write(lambda tx: [tx.execute(cut, {"pid": pid}) for pid in pids])
@@ -277,6 +278,18 @@ def test_a_write_survives_the_end_of_the_connections_that_were_kept_for_it(postg
         with pytest.raises(TreadleError, check=lambda e: e.code == "unavailable"):
             database.write(lose)  # whenever it is tried
         assert database.write(lambda tx: home.get_value(tx, "after")) == "x"
+
+
+@pytest.mark.postgres
+def test_a_statement_that_the_server_forgot_is_prepared_again(postgres_schema):
+    with Database.open(postgres_schema) as database:
+        migrate.ensure(database)
+        for number in range(5):
+            database.write(lambda tx, number=number: home.put_value(tx, "n", str(number)))
+        database.write(lambda tx: tx.exec_driver_sql("DEALLOCATE ALL"))
+        for number in range(5, 10):
+            database.write(lambda tx, number=number: home.put_value(tx, "n", str(number)))
+        assert database.write(lambda tx: home.get_value(tx, "n")) == "9"
 
 
 def test_everyone_who_writes_the_same_row_gets_through(database):
@@ -388,11 +401,15 @@ def test_a_spoilt_blob_is_named(tmp_path):
 class Trace:
     """The statements that reach the driver, and the deepest stack of our own frames under which one did."""
 
-    def __init__(self, database):
+    def __init__(self, database, monkeypatch):
         self.statements = []
         self.frames = []
         for engine in {database._read, database._write}:
             event.listen(engine, "before_cursor_execute", self._note)
+        run = Session.run
+        monkeypatch.setattr(
+            Session, "run", lambda session, statement, values: self._note(None, None, statement) or run(session, statement, values)
+        )
 
     def _note(self, connection, cursor, statement, *_):
         if statement.split()[0] not in ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK"):
@@ -400,18 +417,18 @@ class Trace:
             stack, frame = [], sys._getframe()
             while frame:
                 name = frame.f_code.co_filename
-                if "/src/treadle/" in name and not name.endswith("store/db.py"):
+                if "/src/treadle/" in name and not name.endswith(("store/db.py", "store/driver.py")):
                     stack.append((name.rpartition("/src/treadle/")[2], frame.f_code.co_name))
                 frame = frame.f_back
             self.frames.append(stack)
 
 
-def test_hops_and_statements_of_the_main_paths(database, tmp_path):
+def test_hops_and_statements_of_the_main_paths(database, tmp_path, monkeypatch):
     """Two statements a write and one a read, at most five own frames from the dispatcher down to the statement.
 
     A new run looks its experiment up, which is one more.
 
-    Not counted are the transaction's own (BEGIN, SAVEPOINT, RELEASE) and the frames of `store/db.py` that run it.
+    Not counted are the transaction's own (BEGIN, SAVEPOINT, RELEASE) and the frames of `store/db.py` and `store/driver.py` that run it.
     """
     dispatch = Dispatcher(database, [Ledger(database, LocalBlobs(tmp_path / "blobs"))], complete=False)
     dispatch(ops.CreateRun(project="p", run_id="first"), actor=SYSTEM)  # makes the experiment
@@ -425,8 +442,9 @@ def test_hops_and_statements_of_the_main_paths(database, tmp_path):
         (ops.GetRun(project="p", run_id="r"), 4),  # one a table: run, metrics, tags, artifacts
     ]
     for request, most in expected:
-        trace = Trace(database)
-        dispatch(request, actor=SYSTEM)
+        with monkeypatch.context() as patched:
+            trace = Trace(database, patched)
+            dispatch(request, actor=SYSTEM)
         assert len(trace.statements) == most, (request, trace.statements)
         deepest = max(trace.frames, key=len)
         assert len(deepest) <= 5, deepest
