@@ -393,7 +393,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--store", default="", help="postgresql://user@host: a database of its own is made there")
     parser.add_argument("--peer", action="store_true", help=f"a stock mlflow server beside it, up to {PEER_MOST:,} runs")
-    told = "writes: the peer has a database of its own there too; its environment needs psycopg2-binary"
+    told = "writes: the peer has a database of its own there too; its environment needs psycopg[binary]"
     parser.add_argument("--peer-on-store", action="store_true", help=told)
     parser.add_argument("--only", choices=["start", "writes", "search", "history", "writers"], nargs="+")
     asked = parser.parse_args()

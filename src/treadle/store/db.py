@@ -213,6 +213,8 @@ class Database:
             try:
                 with self._slots(alone=attempt > _PATIENCE), self._writing() as (connection, session):
                     answer = function(connection)
+                    if session.undone:
+                        raise RuntimeError("a write function met an error that undid the transaction, and went on")
                     committing = True
                     if connection.in_transaction():
                         connection.commit()

@@ -14,7 +14,7 @@ FORGOTTEN = "26000"
 #: A statement is prepared when it comes for the third time, and so many are at most: some are written for one call.
 _OFTEN, _PREPARED, _COUNTED = 3, 200, 2000
 _BEGIN = b"BEGIN ISOLATION LEVEL SERIALIZABLE"
-_IDLE, _OK = 0, 0
+_IDLE, _IN_ERROR, _OK = 0, 3, 0  # PQTRANS_IDLE, PQTRANS_INERROR, CONNECTION_OK
 _DONE = (1, 2)  # PGRES_COMMAND_OK, PGRES_TUPLES_OK
 
 #: From the text of a value to the value, by the object id of its type; anything else is text.
@@ -74,13 +74,15 @@ class Session:
         rows = [tuple([_read(result.get_value(row, at), read) for at, read in enumerate(columns)]) for row in range(result.ntuples)]
         return Outcome(rows, result.command_tuples or 0)
 
+    @property
+    def undone(self) -> bool:
+        """Whether an error has undone the transaction, of which a commit would say nothing."""
+        return self._pg.transaction_status == _IN_ERROR
+
     def commit(self) -> None:
-        """Commit what runs."""
-        if not self.open:
-            return
-        result = self._answer("COMMIT", (), lambda: self._pg.exec_(b"COMMIT"))
-        if result.command_status != b"COMMIT":
-            raise RuntimeError("a write function met an error that undid the transaction, and went on")
+        """Commit what runs, if anything does."""
+        if self.open:
+            self._answer("COMMIT", (), lambda: self._pg.exec_(b"COMMIT"))
 
     def rollback(self) -> None:
         """Undo what runs, if anything does."""

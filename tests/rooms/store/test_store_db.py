@@ -1,5 +1,6 @@
 """One way to read and one way to write, on both databases: isolation, group commit, errors, hops."""
 
+import contextlib
 import os
 import resource
 import sys
@@ -20,6 +21,7 @@ from treadle.store import migrate
 from treadle.store import tables as t
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database, ping
+from treadle.store.driver import fetch
 from treadle.store.postgres import Session
 from treadle.store.queries import home
 
@@ -278,6 +280,23 @@ def test_a_write_survives_the_end_of_the_connections_that_were_kept_for_it(postg
         with pytest.raises(TreadleError, check=lambda e: e.code == "unavailable"):
             database.write(lose)  # whenever it is tried
         assert database.write(lambda tx: home.get_value(tx, "after")) == "x"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("toolkit", [True, False])
+def test_a_write_that_goes_on_after_an_error_is_no_success(postgres_schema, toolkit):
+    """PostgreSQL takes the commit of a transaction that an error has undone, and undoes it."""
+    with Database.open(postgres_schema) as database:
+        migrate.ensure(database)
+
+        def go_on(tx):
+            home.put_value(tx, "lost", "x")
+            with contextlib.suppress(exc.DBAPIError):
+                tx.execute(text("SELECT 1 / 0")) if toolkit else fetch(tx, "SELECT 1 / 0")
+
+        with pytest.raises(RuntimeError, match="went on"):
+            database.write(go_on)
+        assert database.write(lambda tx: home.get_value(tx, "lost")) is None
 
 
 @pytest.mark.postgres
