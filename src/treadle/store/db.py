@@ -1,12 +1,12 @@
 """The database: SQLite by default, PostgreSQL by URL; one way to read and one way to write.
 
 A write is a function of a connection. On SQLite it is handed to the one writer thread of this process, which gathers what waits
-into one transaction (a savepoint for each but the first, so that one failure undoes only itself), and answers after the commit is
-on disk (`synchronous=FULL`): sixteen writers share one fsync. Between processes stands a file lock with a turnstile: SQLite's own busy
-handler sleeps and retries, which starves writers, and a plain lock lets the holder grab it again before anybody wakes. On
-PostgreSQL a write is a serialisable transaction of its own, run again after a serialisation failure or deadlock; so a write
-function must be repeatable: read, decide and write through the connection only. Either way writes behave as if they ran one
-after the other, and a read sees one snapshot.
+into one transaction (a savepoint for each but the first, so that one failure undoes only itself), and answers after the commit
+is on disk (`synchronous=FULL`): sixteen writers share one fsync. Between processes stands a file lock with a turnstile:
+SQLite's own busy handler sleeps and retries, which starves writers, and a plain lock lets the holder grab it again before
+anybody wakes. On PostgreSQL a write is a serialisable transaction of its own, run again after a serialisation failure or
+deadlock, and then by itself, so that nobody starves; so a write function must be repeatable: read, decide and write through the
+connection only. Either way writes behave as if they ran one after the other, and a read sees one snapshot.
 """
 
 import contextlib
@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, text
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from treadle.records.errors import TreadleError
+from treadle.store.postgres import FORGOTTEN, SESSION, Session
 
 T = TypeVar("T")
 #: A write function and where its value goes.
@@ -35,13 +36,18 @@ _Waiting = tuple[Callable[[Connection], Any], Future[Any]]
 #: Most write functions in one transaction, and the longest that one may gather, in seconds: bounds what a waiting process waits.
 BATCH = 256
 BATCH_SECONDS = 0.05
-#: Threads in which PostgreSQL writes that were submitted run.
+#: Threads in which PostgreSQL writes that were submitted run, most writes at a time, and most connections that wait for the next one.
 _SUBMITTED = 8
+_AT_ONCE = 12
+_KEPT = 8
 _RETRIES = 30
+#: A PostgreSQL write that others undid so often is then done alone.
+_PATIENCE = 2
 #: Free pages that are given back in one transaction.
 _PAGES = 500
-#: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, and a key that a concurrent write took meanwhile.
-_AGAIN = ("40001", "40P01")
+#: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, a statement that was forgotten, and a key that a
+#: concurrent write took meanwhile.
+_AGAIN = ("40001", "40P01", FORGOTTEN)
 _TAKEN = "23505"
 
 
@@ -55,6 +61,9 @@ class Database:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._gate = threading.Lock()
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._kept: list[tuple[Connection, Session]] = []
         self._door = threading.Lock()
         self._closed = False
         self._process = os.getpid()
@@ -71,9 +80,10 @@ class Database:
             return cls(_sqlite(path, writes=False), _sqlite(path, writes=True), turnstile)
         if url.startswith("postgresql"):
             url = "postgresql+psycopg" + url[url.index("://") :]
-            engine = create_engine(url, poolclass=QueuePool, pool_size=4, max_overflow=12, pool_pre_ping=True)
-            read, write = (engine.execution_options(isolation_level=level) for level in ("REPEATABLE READ", "SERIALIZABLE"))
-            return cls(read, write, None)
+            read = create_engine(
+                url, poolclass=QueuePool, pool_size=4, max_overflow=12, pool_pre_ping=True, isolation_level="REPEATABLE READ"
+            )
+            return cls(read, create_engine(url, poolclass=NullPool, isolation_level="SERIALIZABLE"), None)
         raise TreadleError(
             f"{url.split(':')[0]!r} is no metadata database that Treadle knows.",
             remedy="Use sqlite:///path/to/treadle.db or postgresql://user@host/database.",
@@ -175,6 +185,7 @@ class Database:
                 self._writer.join()
             if self._pool is not None:
                 self._pool.shutdown()
+            self._close_kept()
         self._read.dispose()
         self._write.dispose()
         if self._lock is not None:
@@ -198,14 +209,67 @@ class Database:
         attempt = 0
         while True:
             attempt += 1
+            committing = False
             try:
-                with self._write.begin() as connection:
-                    return function(connection)
+                with self._slots(alone=attempt > _PATIENCE), self._writing() as (connection, session):
+                    answer = function(connection)
+                    if session.undone:
+                        raise RuntimeError("a write function met an error that undid the transaction, and went on")
+                    committing = True
+                    if connection.in_transaction():
+                        connection.commit()
+                    session.commit()
+                return answer
             except exc.DBAPIError as error:
                 state = getattr(error.orig, "sqlstate", None)
-                if not (state in _AGAIN and attempt < _RETRIES) and not (state == _TAKEN and attempt < 3):
+                # A kept connection dies with the server that it led to. Before the commit was asked for, nothing of the write stays.
+                lost = error.connection_invalidated and not committing
+                if not (state in _AGAIN and attempt < _RETRIES) and not ((lost or state == _TAKEN) and attempt < 3):
                     raise _readable(error) from error.orig
-            time.sleep(0.001 * 2 ** min(attempt, 6) * random.random())  # apart from each other, or they meet again
+                if lost:
+                    self._close_kept()
+            time.sleep(0.001 * 2 ** min(attempt, 4) * random.random())  # apart from each other, or they meet again
+
+    @contextlib.contextmanager
+    def _slots(self, *, alone: bool) -> Iterator[None]:
+        """One of the places for writes to PostgreSQL, or all of them: a write that others undid again and again has this process to itself.
+
+        Whoever wants all holds the gate until the others have finished, so that nobody comes in between.
+        """
+        wanted = _AT_ONCE if alone else 1
+        with self._gate:
+            for _ in range(wanted):
+                self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release(wanted)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[tuple[Connection, Session]]:
+        """A connection for one write, kept for the next: to take one from a pool, ask whether it lives and set it up anew costs more
+        than a small write does."""
+        try:
+            connection, session = self._kept.pop()
+        except IndexError:
+            connection = self._write.connect()
+            session = connection.info[SESSION] = Session(connection)
+        try:
+            yield connection, session
+        finally:
+            if session.lost and not connection.invalidated:
+                connection.invalidate()
+            session.rollback()
+            connection.rollback()
+            if self._closed or session.lost or session.open or len(self._kept) >= _KEPT:
+                connection.close()
+            else:
+                self._kept.append((connection, session))
+
+    def _close_kept(self) -> None:
+        while self._kept:
+            with contextlib.suppress(IndexError):
+                self._kept.pop()[0].close()
 
     # ── SQLite: one writer thread ────────────────────────────────────────────────────────────────────────────────
 

@@ -64,17 +64,17 @@ class Json(TypeDecorator[Any]):
         return None if value is None else msgspec.json.decode(value)
 
 
-def _key(name: str) -> Column[Any]:
-    return Column(name, String(200), primary_key=True, nullable=False)
-
-
-def _bytewise(length: int) -> String:
+def _text(length: int) -> String:
     """Text that is ordered by its bytes, as SQLite orders all of it, whatever language the database speaks."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
+def _key(name: str) -> Column[Any]:
+    return Column(name, _text(200), primary_key=True, nullable=False)
+
+
 def _name(name: str, *, nullable: bool = False, default: str | None = None) -> Column[Any]:
-    return Column(name, String(400), nullable=nullable, server_default=default)
+    return Column(name, _text(400), nullable=nullable, server_default=default)
 
 
 #: Of an index that only what is in the bin is in.
@@ -151,10 +151,10 @@ events = Table(
     Column("recorded_time", Time, nullable=False),
     _name("payload_digest"),
     # Erasable: the chain is over `payload_digest` = BLAKE3(salt || payload), so a payload and its salt can go and the chain still holds.
-    Column("salt", String(32)),
+    Column("salt", _text(32)),
     Column("payload", Text),
     Column("seq", BigInteger),
-    Column("hash", String(64)),
+    Column("hash", _text(64)),
     UniqueConstraint("seq", name="events_seq"),
     Index("events_project_seq", PROJECT, "seq"),
     Index("events_type_seq", PROJECT, "type", "seq"),
@@ -166,7 +166,7 @@ heads = Table(
     "heads",
     metadata,
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("hash", String(64), nullable=False),
+    Column("hash", _text(64), nullable=False),
     Column("sealed_time", Time, nullable=False),
 )
 
@@ -228,7 +228,7 @@ experiments = Table(
     metadata,
     _key(PROJECT),
     _key("experiment_id"),
-    Column("name", String(500), nullable=False),
+    Column("name", _text(500), nullable=False),
     _name("folder", default=""),  # `team/quarter`; "" is the top
     _name("lifecycle", default="active"),  # active | deleted (in the bin, until it is restored or removed for good)
     Column("artifact_location", Text, nullable=False, default=""),
@@ -247,7 +247,7 @@ experiment_tags = Table(
     metadata,
     _key(PROJECT),
     _key("experiment_id"),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     Column("value", Text, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -296,7 +296,7 @@ INDEXED = 200
 
 
 def _head() -> Column[Any]:
-    return Column("head", String(INDEXED), nullable=False)  # value[:INDEXED]
+    return Column("head", _text(INDEXED), nullable=False)  # value[:INDEXED]
 
 
 #: Entity-attribute-value with the run's experiment and creation time copied into the row: a search by value, in the order of that
@@ -306,7 +306,7 @@ params = Table(
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     _name("experiment"),
     Column("created", Time, nullable=False),
     Column("value", Text, nullable=False),
@@ -320,7 +320,7 @@ tags = Table(
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     _name("experiment"),
     Column("created", Time, nullable=False),
     Column("value", Text, nullable=False),
@@ -335,7 +335,7 @@ metrics = Table(
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     Column("step", BigInteger, primary_key=True, autoincrement=False),
     Column("time", Time, primary_key=True, autoincrement=False),
     Column("value", Double, primary_key=True),
@@ -349,7 +349,7 @@ latest_metrics = Table(
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     _name("experiment"),
     Column("created", Time, nullable=False),
     Column("step", BigInteger, nullable=False),
@@ -365,8 +365,8 @@ artifacts = Table(
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    Column("path", _bytewise(1000), primary_key=True),
-    Column("digest", String(64), nullable=False),
+    Column("path", _text(1000), primary_key=True),
+    Column("digest", _text(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     _name("media_type"),
     Column("recorded_time", Time, nullable=False),
@@ -380,7 +380,7 @@ uploads = Table(
     _key(PROJECT),
     _key("upload_id"),
     _name("run_id"),
-    Column("path", String(1000), nullable=False),
+    Column("path", _text(1000), nullable=False),
     Column("parts", Json, nullable=False),  # number → digest
     Column("recorded_time", Time, nullable=False),
     Index("uploads_age", "recorded_time"),
@@ -392,7 +392,7 @@ tracked_datasets = Table(
     metadata,
     _key(PROJECT),
     _key("experiment"),
-    Column("name", String(500), primary_key=True),
+    Column("name", _text(500), primary_key=True),
     _key("digest"),
     _name("source_type"),
     Column("source", Text, nullable=False),
@@ -406,7 +406,7 @@ run_inputs = Table(
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    Column("name", String(500), primary_key=True),
+    Column("name", _text(500), primary_key=True),
     _key("digest"),
     _name("experiment"),
     Column("created", Time, nullable=False),
@@ -455,7 +455,7 @@ logged_model_params = Table(
     metadata,
     _key(PROJECT),
     _key("model_id"),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     _name("experiment"),
     Column("value", Text, nullable=False),
     _head(),
@@ -468,7 +468,7 @@ logged_model_tags = Table(
     metadata,
     _key(PROJECT),
     _key("model_id"),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     _name("experiment"),
     Column("value", Text, nullable=False),
     _head(),
@@ -481,9 +481,9 @@ logged_model_metrics = Table(
     metadata,
     _key(PROJECT),
     _key("model_id"),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     _key("run_id"),
-    Column("dataset_name", String(500), primary_key=True),
+    Column("dataset_name", _text(500), primary_key=True),
     _key("dataset_digest"),
     Column("step", BigInteger, primary_key=True, autoincrement=False),
     Column("time", Time, primary_key=True, autoincrement=False),
@@ -589,7 +589,7 @@ steps = Table(
     _name("cache_key"),
     Column("components", Json, nullable=False),
     Column("why", Text, nullable=False),
-    Column("output", String(64)),
+    Column("output", _text(64)),
     Column("content", LargeBinary),  # the output itself, where it is small; else it is a blob
     _name("codec", nullable=True),
     Column("attempt", Integer, nullable=False),
@@ -607,7 +607,7 @@ step_cache = Table(
     _key("cache_key"),
     _name("step"),
     Column("components", Json, nullable=False),
-    Column("output", String(64), nullable=False),
+    Column("output", _text(64), nullable=False),
     Column("content", LargeBinary),
     _name("codec"),
     _name("run_id"),
@@ -662,13 +662,13 @@ dataset_versions = Table(
     _key(PROJECT),
     _key("dataset"),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("digest", String(64), nullable=False),
+    Column("digest", _text(64), nullable=False),
     Column("delta_version", BigInteger, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("added_rows", BigInteger, nullable=False),
     Column("columns", Json, nullable=False),
     _name("source"),
-    Column("profile", String(64)),
+    Column("profile", _text(64)),
     Column("description", Text, nullable=False, default=""),
     Column("tags", Json, nullable=False),
     Column("event_time", Time, nullable=False),
@@ -698,7 +698,7 @@ model_tags = Table(
     metadata,
     _key(PROJECT),
     _key("model"),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     Column("value", Text, nullable=False),
     _head(),
     Index("model_tags_value", PROJECT, "name", "head"),
@@ -722,7 +722,7 @@ model_versions = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     _name("state"),
     _name("stage", default="None"),  # None | Staging | Production | Archived: the older vocabulary of MLflow clients
-    Column("bundle_digest", String(64)),  # NULL: not sealed, so it may be kept, loaded and compared, and not released
+    Column("bundle_digest", _text(64)),  # NULL: not sealed, so it may be kept, loaded and compared, and not released
     _name("run_id", default=""),
     Column("source", Text, nullable=False, default=""),  # where its files are: `models:/m-…`, `mlflow-artifacts:/…`
     _name("model_id", default=""),  # the logged model that it was made of
@@ -752,7 +752,7 @@ version_tags = Table(
     _key(PROJECT),
     _key("model"),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("name", String(400), primary_key=True),
+    Column("name", _text(400), primary_key=True),
     Column("value", Text, nullable=False),
     _head(),
     Index("version_tags_value", PROJECT, "name", "head"),

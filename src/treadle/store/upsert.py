@@ -6,7 +6,7 @@ running it.
 
 Many rows are on SQLite a statement of a hundred rows, run as often as it takes, which is a quarter cheaper than one of one row. On
 PostgreSQL, where each run is a message, they are one statement over columns: text travels as a JSON array, numbers as an array
-literal, a tenth of what the driver's own way costs.
+literal, a tenth of what the driver's own way costs, and what is the same in all rows once.
 """
 
 import functools
@@ -14,13 +14,16 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Boolean, ColumnElement, Connection, Double, Integer, LargeBinary, String, Table, TypeDecorator
 from sqlalchemy.dialects import registry
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 from sqlalchemy.types import TypeEngine
+
+from treadle.store.driver import execute
+from treadle.store.postgres import SESSION, Session
 
 #: Most values in one statement; every SQLite takes 999.
 _MARKS = 999
@@ -29,7 +32,7 @@ Row = Mapping[str, Any]
 Tuples = Sequence[tuple[Any, ...]]
 
 
-def insert_rows(tx: Connection, table: Table, columns: Sequence[str], rows: Tuples) -> int:
+def insert_rows(tx: Connection, table: Table, columns: Sequence[str], rows: Tuples, *, fresh: bool = False) -> int:
     """Insert rows whose primary or unique key is not there yet; returns how many were new.
 
     Nothing is converted and no default of the table's Python side is filled in: what is in a row is what the driver gets.
@@ -38,16 +41,17 @@ def insert_rows(tx: Connection, table: Table, columns: Sequence[str], rows: Tupl
         columns: names of the columns that a row has, in its order; all that may not be NULL, the key's first of all.
         rows: tuples as long as `columns`; times as microseconds (`records.clock.micros`), JSON as text, enums as their text. Of
             rows with the same key the first is kept. In the order of the key they are fastest.
+        fresh: the caller knows that no key is there and none comes twice: the database looks each up once instead of twice.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: a NULL where none may be.
+        sqlalchemy.exc.IntegrityError: a NULL where none may be; a key that is there after all.
     """
     if not rows:
         return 0
-    statement = _statement(tx.dialect.name, table, tuple(columns))
+    statement = _statement(tx.dialect.name, table, tuple(columns), fresh=fresh)
     count = 0
     for sql, parameters in statement.given(rows):
-        count += tx.exec_driver_sql(sql, parameters).rowcount
+        count += execute(tx, sql, parameters)
     return count
 
 
@@ -67,14 +71,15 @@ def upsert_rows(
     Args:
         columns, rows: as for `insert_rows`; the primary key is among the columns.
         update: those of `columns` that a row there takes from the new one; none leaves it as it is.
-        newer: some of `columns`; a row that is there gives way only to one in which these, compared in order, are greater.
+        newer: some of `columns`; a row that is there gives way only to one in which these, compared in order, are greater. In one that
+            may be NULL, that counts as 0 (a metric's NaN, as MLflow orders it) and gives way to a number of 0.
     """
     if not rows:
         return 0
     statement = _statement(tx.dialect.name, table, tuple(columns), tuple(update), tuple(newer))
     count = 0
     for sql, parameters in statement.given(rows):
-        count += tx.exec_driver_sql(sql, parameters).rowcount
+        count += execute(tx, sql, parameters)
     return count
 
 
@@ -83,7 +88,11 @@ def find_row(connection: Connection, table: Table, columns: Sequence[str], by: S
 
     For a path that counts: a fifth of what an expression costs that is built for each call.
     """
-    return connection.exec_driver_sql(_select(connection.dialect.name, table, tuple(columns), tuple(by)), tuple(values)).first()
+    statement = _select(connection.dialect.name, table, tuple(columns), tuple(by))
+    session: Session | None = connection.info.get(SESSION)
+    if session is None:
+        return connection.exec_driver_sql(statement, tuple(values)).first()
+    return next(iter(session.run(statement, values).rows), None)
 
 
 def insert_new(tx: Connection, table: Table, rows: Row | Sequence[Row]) -> int:
@@ -98,7 +107,7 @@ def insert_new(tx: Connection, table: Table, rows: Row | Sequence[Row]) -> int:
     statement = _statement(tx.dialect.name, table, convert.columns)
     count = 0
     for sql, parameters in statement.given(convert(rows)):
-        count += tx.exec_driver_sql(sql, parameters).rowcount
+        count += execute(tx, sql, parameters)
     return count
 
 
@@ -131,7 +140,7 @@ def insert_or_update(
     update = tuple(name for name in rows[0] if name not in keys) if columns is None else tuple(columns)
     statement = _statement(tx.dialect.name, table, convert.columns, update, tuple(newer), convert.computed)
     for sql, parameters in statement.given(convert(rows)):
-        tx.exec_driver_sql(sql, parameters)
+        execute(tx, sql, parameters)
 
 
 @functools.cache
@@ -169,6 +178,8 @@ class _Statement:
         update: tuple[str, ...] = (),
         newer: tuple[str, ...] = (),
         computed: tuple[tuple[str, str], ...] = (),
+        *,
+        fresh: bool = False,
     ):
         unknown = [n for n in columns if n not in table.c] + [n for n in (*update, *newer) if n not in columns]
         if unknown:
@@ -176,20 +187,20 @@ class _Statement:
         mark = "%s" if dialect == "postgresql" else "?"
         keys = table.primary_key.columns.keys()
         into = f'INSERT INTO "{table.name}" ({_names([*columns, *(name for name, _ in computed)])})'
-        meeting = "ON CONFLICT DO NOTHING"
+        meeting = "" if fresh else "ON CONFLICT DO NOTHING"
         if update:
             sets = ", ".join(f'"{name}" = excluded."{name}"' for name in update)
             meeting = f"ON CONFLICT ({_names(keys)}) DO UPDATE SET {sets}"
         if update and newer:
-            there = f'"{table.name}".'
-            meeting += f" WHERE ({_names(newer, 'excluded.')}) > ({_names(newer, there)})"
+            meeting += f" WHERE ({_compared(table, newer, 'excluded')}) > ({_compared(table, newer, table.name)})"
         values = f"({', '.join([*[mark] * len(columns), *(sql for _, sql in computed)])})"
+        self._into, self._meeting = into, meeting
         self._each = f"{into} VALUES {values} {meeting}"
+        self._columns: list[_Column] = []
+        self._texts: dict[tuple[bool, ...], str] = {}
         self._many, self._at_once = "", 0
         if dialect == "postgresql" and not computed:
-            arrays = [_array(table.c[name].type) for name in columns]
-            self._packs = [pack for _, pack in arrays]
-            self._many = f"{into} SELECT * FROM ROWS FROM ({', '.join(sql for sql, _ in arrays)}) AS given {meeting}"
+            self._columns = [_column(table.c[name].type) for name in columns]
             # Such a statement cannot meet a row twice: where it might, the rows go one by one.
             self._key = itemgetter(*(columns.index(name) for name in keys)) if update else None
         if dialect == "sqlite" and not computed:
@@ -201,8 +212,8 @@ class _Statement:
         if len(rows) == 1:
             yield self._each, rows[0]
         elif not self._at_once:
-            if self._many and (self._key is None or len(set(map(self._key, rows))) == len(rows)):
-                yield self._many, tuple(pack(column) for pack, column in zip(self._packs, zip(*rows, strict=True), strict=True))
+            if self._columns and (self._key is None or len(set(map(self._key, rows))) == len(rows)):
+                yield self._by_columns(list(zip(*rows, strict=True)))
             else:
                 yield self._each, list(rows)
         else:
@@ -213,6 +224,23 @@ class _Statement:
             if whole < len(rows):
                 yield self._each, list(rows[whole:])
 
+    def _by_columns(self, columns: list[tuple[Any, ...]]) -> tuple[str, tuple[Any, ...]]:
+        """One statement; a column that has one value in all rows travels once."""
+        both = list(zip(self._columns, columns, strict=True))
+        alike = [bool(c.once) and values[0] is not None and values.count(values[0]) == len(values) for c, values in both]
+        if all(alike):
+            alike[0] = False
+        text = self._texts.get(tuple(alike)) or self._text(tuple(alike))
+        once = [values[0] for values, same in zip(columns, alike, strict=True) if same]
+        return text, (*once, *(c.pack(values) for (c, values), same in zip(both, alike, strict=True) if not same))
+
+    def _text(self, alike: tuple[bool, ...]) -> str:
+        told = [c.once if same else f"given.c{number}" for number, (c, same) in enumerate(zip(self._columns, alike, strict=True))]
+        several = [(f"c{number}", c.array) for number, (c, same) in enumerate(zip(self._columns, alike, strict=True)) if not same]
+        names, arrays = (", ".join(part) for part in zip(*several, strict=True))
+        text = f"{self._into} SELECT {', '.join(told)} FROM ROWS FROM ({arrays}) AS given ({names}) {self._meeting}"
+        return self._texts.setdefault(alike, text)
+
 
 _statement = functools.cache(_Statement)
 
@@ -221,21 +249,42 @@ def _names(names: Sequence[str], of: str = "") -> str:
     return ", ".join(f'{of}"{name}"' for name in names)
 
 
-def _array(kind: TypeEngine[Any]) -> tuple[str, Callable[[Sequence[Any]], Any]]:
-    """A column's values as one parameter: the SQL that unpacks it on PostgreSQL, and what packs it."""
+def _compared(table: Table, names: Sequence[str], of: str) -> str:
+    parts: list[str] = []
+    for name in names:
+        there = f'"{of}"."{name}"' if of == table.name else f'{of}."{name}"'
+        parts += [f"COALESCE({there}, 0.0)", f"{there} IS NOT NULL"] if table.c[name].nullable else [there]
+    return ", ".join(parts)
+
+
+class _Column(NamedTuple):
+    """How values of a column travel to PostgreSQL: the SQL of a parameter that is one value (none where equal ones may differ, as 0.0 and
+    -0.0 do), that of one that is many, and what packs these."""
+
+    once: str
+    array: str
+    pack: Callable[[Sequence[Any]], Any]
+
+
+def _column(kind: TypeEngine[Any]) -> _Column:
     kind = kind.impl_instance if isinstance(kind, TypeDecorator) else kind
     if isinstance(kind, String):
-        return "json_array_elements_text(%s::json)", lambda values: msgspec.json.encode(values).decode()
+        return _Column("%s::text", "json_array_elements_text(%s::json)", lambda values: msgspec.json.encode(values).decode())
     if isinstance(kind, Double):
-        return "unnest(%s::float8[])", _literal
+        return _Column("", "unnest(%s::float8[])", _literal)
     if isinstance(kind, Boolean | LargeBinary):
-        return f"unnest(%s::{'bool' if isinstance(kind, Boolean) else 'bytea'}[])", list
+        name = "bool" if isinstance(kind, Boolean) else "bytea"
+        return _Column(f"%s::{name}", f"unnest(%s::{name}[])", _bytes if name == "bytea" else _literal)
     assert isinstance(kind, Integer), kind
-    return "unnest(%s::bigint[])", _literal
+    return _Column("%s::bigint", "unnest(%s::bigint[])", _literal)
 
 
 def _literal(numbers: Iterable[Any]) -> str:
     return "{" + ",".join(["NULL" if number is None else str(number) for number in numbers]) + "}"
+
+
+def _bytes(values: Iterable[bytes | None]) -> str:
+    return "{" + ",".join(["NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values]) + "}"
 
 
 # ── Python's values to the driver's ──────────────────────────────────────────────────────────────────────────────────

@@ -15,7 +15,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.filters import Order
 from treadle.store.queries.conditions import STATUS
 from treadle.store.queries.listings import MODEL_STATUS
-from treadle.store.queries.search import MISSING, NAN, NUMBER, Found
+from treadle.store.queries.orders import MISSING, NAN, NUMBER, Found
 
 _LONGEST = 100_000
 

@@ -22,6 +22,7 @@ from treadle.store.db import Connection
 from treadle.store.queries import listings, logged_models
 from treadle.store.queries import search as queries
 from treadle.store.queries import tracking as run_queries
+from treadle.store.queries.orders import needed
 from treadle.tracking import filters, pages
 
 #: The longest pages, as the protocol has them; a history may come whole.
@@ -37,7 +38,7 @@ class SearchVerbs:
     def search_runs(self, connection: Connection, request: ops.SearchRuns, call: Call) -> ops.TrackedRuns:
         """A page of the runs that a filter finds."""
         check_limit(request.limit, MOST)
-        orders = queries.needed(filters.parse_order(request.order_by, filters.RUNS))
+        orders = needed(filters.parse_order(request.order_by, filters.RUNS))
         comparisons = filters.parse_filter(request.filter, filters.RUNS)
         experiments = [e for e in dict.fromkeys(request.experiments) if "\0" not in e]
         if not request.experiments:

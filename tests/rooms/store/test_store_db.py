@@ -1,5 +1,6 @@
 """One way to read and one way to write, on both databases: isolation, group commit, errors, hops."""
 
+import contextlib
 import os
 import resource
 import sys
@@ -20,6 +21,8 @@ from treadle.store import migrate
 from treadle.store import tables as t
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database, ping
+from treadle.store.driver import fetch
+from treadle.store.postgres import Session
 from treadle.store.queries import home
 
 
@@ -254,6 +257,85 @@ def test_a_server_that_is_away_is_unavailable():
             connection.execute(text("SELECT 1"))
 
 
+@pytest.mark.postgres
+def test_a_write_survives_the_end_of_the_connections_that_were_kept_for_it(postgres_schema):
+    with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
+        migrate.ensure(database)
+        threads = [threading.Thread(target=database.write, args=(lambda tx: tx.execute(text("SELECT pg_sleep(0.1)")),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        pids = [connection.connection.driver_connection.info.backend_pid for connection, _ in database._kept]
+        assert len(pids) == 4
+        cut = text("SELECT pg_terminate_backend(:pid, 5000)")
+        other.write(lambda tx: [tx.execute(cut, {"pid": pid}) for pid in pids])
+        database.write(lambda tx: home.put_value(tx, "after", "x"))
+        assert database.write(lambda tx: home.get_value(tx, "after")) == "x"
+
+        def lose(tx):
+            other.write(lambda theirs: theirs.execute(cut, {"pid": tx.connection.driver_connection.info.backend_pid}))
+            tx.execute(text("SELECT 1"))
+
+        with pytest.raises(TreadleError, check=lambda e: e.code == "unavailable"):
+            database.write(lose)  # whenever it is tried
+        assert database.write(lambda tx: home.get_value(tx, "after")) == "x"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("toolkit", [True, False])
+def test_a_write_that_goes_on_after_an_error_is_no_success(postgres_schema, toolkit):
+    """PostgreSQL takes the commit of a transaction that an error has undone, and undoes it."""
+    with Database.open(postgres_schema) as database:
+        migrate.ensure(database)
+
+        def go_on(tx):
+            home.put_value(tx, "lost", "x")
+            with contextlib.suppress(exc.DBAPIError):
+                tx.execute(text("SELECT 1 / 0")) if toolkit else fetch(tx, "SELECT 1 / 0")
+
+        with pytest.raises(RuntimeError, match="went on"):
+            database.write(go_on)
+        assert database.write(lambda tx: home.get_value(tx, "lost")) is None
+
+
+@pytest.mark.postgres
+def test_a_statement_that_the_server_forgot_is_prepared_again(postgres_schema):
+    with Database.open(postgres_schema) as database:
+        migrate.ensure(database)
+        for number in range(5):
+            database.write(lambda tx, number=number: home.put_value(tx, "n", str(number)))
+        database.write(lambda tx: tx.exec_driver_sql("DEALLOCATE ALL"))
+        for number in range(5, 10):
+            database.write(lambda tx, number=number: home.put_value(tx, "n", str(number)))
+        assert database.write(lambda tx: home.get_value(tx, "n")) == "9"
+
+
+def test_everyone_who_writes_the_same_row_gets_through(database):
+    """Forty at once, each of whose writes undoes the others' that run beside it: as if one after the other, and no error."""
+    database.write(lambda tx: home.put_value(tx, "count", "0"))
+
+    def add(tx):
+        home.put_value(tx, "count", str(int(home.get_value(tx, "count")) + 1))
+
+    errors = []
+
+    def writer():
+        try:
+            for _ in range(8):
+                database.write(add)
+        except Exception as error:  # noqa: BLE001  (counted below)
+            errors.append(error)
+
+    threads = [threading.Thread(target=writer) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert database.write(lambda tx: home.get_value(tx, "count")) == "320"
+
+
 def in_a_child(work):
     """Run `work` in a fork whose files may not grow past 2 MB; what it returns, or the traceback it died of."""
     reading, writing = os.pipe()
@@ -338,11 +420,15 @@ def test_a_spoilt_blob_is_named(tmp_path):
 class Trace:
     """The statements that reach the driver, and the deepest stack of our own frames under which one did."""
 
-    def __init__(self, database):
+    def __init__(self, database, monkeypatch):
         self.statements = []
         self.frames = []
         for engine in {database._read, database._write}:
             event.listen(engine, "before_cursor_execute", self._note)
+        run = Session.run
+        monkeypatch.setattr(
+            Session, "run", lambda session, statement, values: self._note(None, None, statement) or run(session, statement, values)
+        )
 
     def _note(self, connection, cursor, statement, *_):
         if statement.split()[0] not in ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK"):
@@ -350,18 +436,18 @@ class Trace:
             stack, frame = [], sys._getframe()
             while frame:
                 name = frame.f_code.co_filename
-                if "/src/treadle/" in name and not name.endswith("store/db.py"):
+                if "/src/treadle/" in name and not name.endswith(("store/db.py", "store/driver.py")):
                     stack.append((name.rpartition("/src/treadle/")[2], frame.f_code.co_name))
                 frame = frame.f_back
             self.frames.append(stack)
 
 
-def test_hops_and_statements_of_the_main_paths(database, tmp_path):
+def test_hops_and_statements_of_the_main_paths(database, tmp_path, monkeypatch):
     """Two statements a write and one a read, at most five own frames from the dispatcher down to the statement.
 
     A new run looks its experiment up, which is one more.
 
-    Not counted are the transaction's own (BEGIN, SAVEPOINT, RELEASE) and the frames of `store/db.py` that run it.
+    Not counted are the transaction's own (BEGIN, SAVEPOINT, RELEASE) and the frames of `store/db.py` and `store/driver.py` that run it.
     """
     dispatch = Dispatcher(database, [Ledger(database, LocalBlobs(tmp_path / "blobs"))], complete=False)
     dispatch(ops.CreateRun(project="p", run_id="first"), actor=SYSTEM)  # makes the experiment
@@ -375,8 +461,9 @@ def test_hops_and_statements_of_the_main_paths(database, tmp_path):
         (ops.GetRun(project="p", run_id="r"), 4),  # one a table: run, metrics, tags, artifacts
     ]
     for request, most in expected:
-        trace = Trace(database)
-        dispatch(request, actor=SYSTEM)
+        with monkeypatch.context() as patched:
+            trace = Trace(database, patched)
+            dispatch(request, actor=SYSTEM)
         assert len(trace.statements) == most, (request, trace.statements)
         deepest = max(trace.frames, key=len)
         assert len(deepest) <= 5, deepest

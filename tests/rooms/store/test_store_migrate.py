@@ -82,6 +82,19 @@ def test_migrations_lead_to_the_tables(database_url):
             assert shape(connection) == migrated
 
 
+@pytest.mark.postgres
+def test_postgresql_orders_text_by_its_bytes_whatever_its_language(postgres_schema):
+    """As SQLite and Python do: pages of runs are merged by us, and the beginning of a text is a range of its index."""
+    with Database.open(postgres_schema) as opened:
+        migrate.ensure(opened)
+        asked = (
+            "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = current_schema() "
+            "AND data_type = 'character varying' AND collation_name IS DISTINCT FROM 'C' AND table_name <> 'alembic_version'"
+        )
+        with opened.read() as connection:
+            assert connection.execute(text(asked)).scalars().all() == []
+
+
 def drop_all(tx):
     tables.metadata.drop_all(tx)
     tx.execute(text("DROP TABLE alembic_version"))

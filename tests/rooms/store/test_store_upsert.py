@@ -81,6 +81,32 @@ def test_every_type_arrives_as_it_is(own, times):
     assert all(row.facts == {"a": [1, "b"]} for row in there)
 
 
+@pytest.mark.parametrize("value", [0.5, -0.0, float("inf"), None])
+@pytest.mark.parametrize("flag", [True, False, None])
+def test_what_is_the_same_in_all_rows_arrives_in_all(own, value, flag):
+    columns = (*COLUMNS, "told", "facts", "flag", "raw")
+    rows = [("r", f"n{i}", "quo\"te's %s", 2**62, -1, value, "ü€𝄞", "[]", flag, b"\\x\x00") for i in range(5)]
+    own.write(lambda tx: insert_rows(tx, points, columns, rows))
+    assert [tuple(row) for row in rows_of(own)] == rows
+    own.write(lambda tx: upsert_rows(tx, points, columns, rows[:1] * 2, update=("value",)))
+    assert len(rows_of(own)) == 5
+
+
+def test_equal_numbers_stay_as_different_as_they_are(own):
+    own.write(lambda tx: insert_rows(tx, points, COLUMNS, [("r", f"n{i}", "e", 0, 0, value) for i, value in enumerate((0.0, -0.0, 0.0))]))
+    second = "-0.0" if own.dialect == "postgresql" else "0.0"  # SQLite keeps whole numbers as integers, which have no such zero
+    assert [str(row[5]) for row in rows_of(own)] == ["0.0", second, "0.0"]
+
+
+@pytest.mark.parametrize("times", [1, 2, 300])
+def test_fresh_rows_that_are_there_after_all_are_an_integrity_error(own, times):
+    rows = [("r", f"n{i:03}", "e", 1, 1, 1.0) for i in range(times)]
+    assert own.write(lambda tx: insert_rows(tx, points, COLUMNS, rows, fresh=True)) == times
+    with pytest.raises(exc.IntegrityError):
+        own.write(lambda tx: insert_rows(tx, points, COLUMNS, [("r", "m", "e", 1, 1, 1.0), *rows], fresh=True))
+    assert len(rows_of(own)) == times
+
+
 @pytest.mark.parametrize("times", [1, 2, 50])
 def test_a_missing_value_is_an_integrity_error_and_keeps_nothing(own, times):
     rows = [("r", f"n{i}", None if i == times - 1 else "", 0, 0, 1.0) for i in range(times)]

@@ -56,6 +56,11 @@ CASES = {
     "by name": ((), (Order("attribute", "run_name"),)),
     "by status": ((), (Order("attribute", "status", False),)),
     "by a param": ((), (Order("param", "common"),)),
+    "by a param of two values and a metric": ((), (Order("param", "common"), *BY_METRIC)),
+    "by status and start": ((), (Order("attribute", "status"), Order("attribute", "start_time"))),
+    "by status, a param and a metric": ((), (Order("attribute", "status"), Order("param", "common", False), *BY_METRIC)),
+    "metric, by a tag and it": ((METRIC,), (Order("tag", "team", False), *BY_METRIC)),
+    "by a tag that none has and a metric": ((), (Order("tag", "none"), *BY_METRIC)),
     "metric and rare param": ((METRIC, Comparison("param", "rare", "=", "a")), BY_METRIC),
     "metric and common param": ((METRIC, Comparison("param", "common", "=", "a")), BY_METRIC),
     "a tag": ((Comparison("tag", "team", "=", "r"),), ()),
@@ -110,6 +115,7 @@ def work(database, function):
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_works_no_harder_in_a_larger_store(stores, monkeypatch, name):
     monkeypatch.setattr(search, "RARE", 100)
+    monkeypatch.setattr(search, "EQUAL", 60)
     small, large = (work(database, lambda c: first_pages(c, SEARCHES[name])) for database in stores)
     assert large <= 1.3 * small + 10, f"{small} hundred steps in the small store, {large} in the large one"
 
@@ -144,6 +150,7 @@ def statements(database, function):
 
 def test_sqlite_scans_and_sorts_nothing(stores, monkeypatch):
     monkeypatch.setattr(search, "RARE", 100)
+    monkeypatch.setattr(search, "EQUAL", 60)
     for name, asked in SEARCHES.items():
         for statement, parameters in statements(stores[0], lambda c, asked=asked: first_pages(c, asked)):
             with stores[0].read() as connection:
@@ -156,6 +163,7 @@ def test_sqlite_scans_and_sorts_nothing(stores, monkeypatch):
 @pytest.mark.postgres
 def test_postgresql_has_an_index_for_every_order(postgres_schema, monkeypatch):
     monkeypatch.setattr(search, "RARE", 50)
+    monkeypatch.setattr(search, "EQUAL", 30)
     database = Database.open(postgres_schema)
     migrate.ensure(database)
     put(database, 1000)

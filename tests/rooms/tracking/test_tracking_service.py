@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -232,11 +233,14 @@ POINT = st.tuples(
 )
 
 
+@pytest.mark.parametrize(("many", "named"), [(32, 20), (1, 20), (1, 0)])  # PostgreSQL is asked what it has before many come
 @given(
     points=st.lists(POINT, min_size=1, max_size=12), order=st.randoms(use_true_random=False), cuts=st.sets(st.integers(0, 12), max_size=3)
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_order_and_batches_points_come_in_the_latest_is_the_same(call, points, order, cuts):
+def test_whatever_order_and_batches_points_come_in_the_latest_is_the_same(call, many, named, points, order, cuts, monkeypatch):
+    monkeypatch.setattr(queries, "MANY", many)
+    monkeypatch.setattr(queries, "NAMED", named)
     run_id = new_id("run")
     start(call, run_id)
     sent = [*points, *points[:3]]
@@ -250,6 +254,24 @@ def test_whatever_order_and_batches_points_come_in_the_latest_is_the_same(call, 
         latest[point[0]] = max(latest.get(point[0], point), point, key=queries.latest_key)
     found = {p.key: (p.key, p.step, p.time, float(p.value)) for p in got(call, run_id).metrics}
     assert {name: queries.latest_key(p) for name, p in found.items()} == {name: queries.latest_key(p) for name, p in latest.items()}
+    kept = {(name, p.step, p.time, str(float(p.value) + 0.0)) for name in "ab" for p in history(call, run_id, name)}
+    assert kept == {(name, step, time, str(value + 0.0)) for name, step, time, value in points}
+
+
+def history(call, run_id, key):
+    return call(ops.MetricHistory(project=P, run_ids=[run_id], key=key)).points.get(run_id, [])
+
+
+def test_many_points_of_a_run_come_again_and_meet_others(call):
+    """Batches that are all new, all known, and half of each; written by several at once, each point is kept once."""
+    start(call)
+    points = [Point(key=f"m{i % 40}", value=float(i), step=i // 40, time=i) for i in range(400)]
+    for some in (points[:200], points[:200], points[100:300]):
+        log(call, metrics=some)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: log(call, metrics=points[200 + 10 * n :]), range(8)))
+    assert [p.value for p in got(call).metrics] == [float(360 + int(p.key[1:])) for p in got(call).metrics]
+    assert sorted(p.value for i in range(40) for p in history(call, "r", f"m{i}")) == [float(i) for i in range(400)]
 
 
 def test_a_changed_parameter_is_a_conflict_and_nothing_of_the_batch_is_kept(call):

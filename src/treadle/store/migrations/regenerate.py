@@ -9,7 +9,7 @@ from typing import Literal
 
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import String, Text, create_engine
 
 from treadle.store.migrations.run import FOLDER
 from treadle.store.tables import Json, Time, metadata
@@ -25,6 +25,11 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+
+def text(length: int) -> sa.String:
+    """Text that is ordered by its bytes."""
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -51,6 +56,8 @@ def _plain(kind: str, item: object, _context: object) -> str | Literal[False]:
         return "sa.BigInteger()"
     if kind == "type" and isinstance(item, Json):
         return "sa.Text()"
+    if kind == "type" and isinstance(item, String) and not isinstance(item, Text):
+        return f"text({item.length})"
     return False
 
 

@@ -223,7 +223,8 @@ def index_range(dialect: str, comparison: Comparison, lifecycles: Sequence[str])
     """The index range that holds a comparison's matches, None where no index knows them."""
     kind, key, op, value = comparison.kind, comparison.key, comparison.op, comparison.value
     if kind == "metric":
-        return Range(TABLES[kind], f"{TABLES[kind]}_value", Sql(f"d.name = ? AND d.value {op} ?", (key, value))) if op != "!=" else None
+        held = Sql(f"d.name = ? AND d.value {op} ?", (key, value))
+        return None if value is None or op == "!=" else Range(TABLES[kind], f"{TABLES[kind]}_value", held)
     if kind in ("param", "tag"):
         head = _head_range("d.head", op, value) or _head_like(dialect, op, value)
         named = Sql("d.name = ?", (key,))

@@ -12,7 +12,7 @@ from treadle.store import tables as t
 from treadle.store.driver import chunks, fetch
 from treadle.store.queries.conditions import Sql, all_of, among, indexed, moment, text_condition
 from treadle.store.queries.experiments import experiment_of, experiment_tags
-from treadle.store.queries.search import MISSING, Found, behind, sort_key
+from treadle.store.queries.orders import MISSING, Found, behind, sort_key
 from treadle.store.queries.walks import Path, merged, newest_first, walk
 
 #: Time, step, value, whether it is NaN.

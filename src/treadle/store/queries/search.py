@@ -4,12 +4,11 @@ Three ways, in this order of preference:
 
 1. A comparison that an index shows to be rare (its matches are counted, but not beyond `RARE`): they are fetched, probed and sorted.
 2. An order that an index has: the index is walked (`walks`), each row probed by primary key, until the page is full. Without an order,
-   or by time, an equality on a tag, parameter, state, name or dataset drives just as well, its rows being in order of time.
+   or by time, an equality on a tag, parameter, state, name or dataset drives just as well, its rows being in order of time. Of several
+   orders the first is walked; what is equal in it is sorted by the others, or where that is much, a search among the equal ones.
 3. Anything else (order by user or id): all runs are fetched, probed and sorted.
 
-The order is MLflow's: numbers, then NaN, then runs without a value, whichever the direction; ties by time of creation, newest first,
-then by id. A position in it is what the sort compares, so that a page goes on where the last one ended whatever came in between, and
-by whichever way.
+A page goes on where the last one ended whatever came in between, and by whichever way: a position is what the sort compares (`orders`).
 """
 
 import itertools
@@ -38,16 +37,15 @@ from treadle.store.queries.conditions import (
     own_condition,
     states,
 )
+from treadle.store.queries.orders import MISSING, NAN, NUMBER, Found, behind, needed, sort_key
 from treadle.store.queries.walks import Path, Row, merged, newest_first, walk
 from treadle.store.tables import INDEXED
 
 #: So many matches of a comparison are fetched and sorted rather than met on the way through an index.
 RARE = 2_000
+#: So many runs of one value in the first of several orders are no longer fetched and sorted by the others, but searched for.
+EQUAL = 500
 _PROBE = 400
-NUMBER, NAN, MISSING = 0, 1, 2
-
-#: A run in its order: ((rank, value) for each of the orders), time of creation, id.
-Found = tuple[tuple[tuple[int, Any], ...], int, str]
 
 
 class Start(NamedTuple):
@@ -60,6 +58,10 @@ class Start(NamedTuple):
     def behind(self, value: Any) -> tuple[Any, ...]:
         """As a position in an index of values."""
         return (value,) if self.run is None else (value, *self.run)
+
+
+#: Behind all runs of one value, which go the newest first.
+_LAST = (-(2**63), "")
 
 
 class Search(NamedTuple):
@@ -90,59 +92,6 @@ def experiment_ids(connection: Connection, project: str) -> list[str]:
     return [row[0] for row in fetch(connection, "SELECT experiment_id FROM experiments WHERE project = ?", project)]
 
 
-def needed(orders: tuple[Order, ...]) -> tuple[Order, ...]:
-    """The orders that decide anything: behind an id none does, and the newest first is what ties go by anyway."""
-    for number, order in enumerate(orders):
-        if order.kind == "attribute" and order.key in ("run_id", "artifact_uri"):
-            return orders[: number + 1]
-    if orders and (orders[-1].kind, orders[-1].key, orders[-1].ascending) == ("attribute", "start_time", False):
-        return orders[:-1]
-    return orders
-
-
-# ── the order ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Down:
-    """A text that is sorted downwards."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str):
-        self.text = text
-
-    def __lt__(self, other: "_Down") -> bool:
-        return other.text < self.text
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Down) and other.text == self.text
-
-
-def sort_key(orders: Sequence[Order]) -> Callable[[Found], tuple[Any, ...]]:
-    """What a run is sorted by."""
-
-    def key(found: Found) -> tuple[Any, ...]:
-        parts: list[Any] = []
-        for order, (rank, value) in zip(orders, found[0], strict=True):
-            if rank != NUMBER:
-                parts += (rank, 0)
-            elif order.ascending:
-                parts += (rank, value)
-            else:
-                parts += (rank, _Down(value) if isinstance(value, str) else -value)
-        return (*parts, -found[1], found[2])
-
-    return key
-
-
-def behind(found: list[Found], key: Callable[[Found], Any], after: Found | None) -> Iterator[Found]:
-    """What follows a position in a sorted list."""
-    if after is None:
-        return iter(found)
-    end = key(after)
-    return itertools.dropwhile(lambda f: not end < key(f), found)
-
-
 # ── the plan ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -165,7 +114,7 @@ class Plan:
             if rare[0] is None or not self._in_order(rare[0], first):
                 return self._gathered(rare, after)
             self.rarest = rare[0]
-        if first is not None and (first.kind, first.key) in [("attribute", k) for k in ("run_id", "user_id", "artifact_uri")]:
+        if first is not None and _unindexed(first):
             return self._gathered((None, Range("runs", "runs_created", self._stage())), after)
         if len(self.search.orders) > 1:
             return self._by_several(after)
@@ -274,13 +223,33 @@ class Plan:
 
     def _by_several(self, after: Found | None) -> Iterator[Found]:
         """By the first of several orders, what is equal in it by the others."""
-        first, *others = self.search.orders
-        walked = self._by_one(first, None if after is None else Start(*after[0][0], None))
-        for value, same in itertools.groupby(walked, key=lambda f: f[0][0]):
-            group = self._valued([(run_id, created) for _, created, run_id in same], others)
-            full = [((value, *values), created, run_id) for values, created, run_id in group]
-            full.sort(key=self.key)
-            yield from behind(full, self.key, after if after is not None and after[0][0] == value else None)
+        first = self.search.orders[0]
+        start = None if after is None else Start(*after[0][0], None)
+        while True:
+            for value, same in itertools.groupby(self._by_one(first, start), key=lambda f: f[0][0]):
+                rest = iter(same)
+                group = list(itertools.islice(rest, EQUAL))
+                position = after if after is not None and after[0][0] == value else None
+                equal = _equality_of(value, self.search.orders) if len(group) == EQUAL else None
+                if equal is not None:
+                    break
+                yield from self._sorted(value, [*group, *rest], position)
+            else:
+                return
+            yield from self._searched(value, equal, position)
+            start = Start(*value, _LAST)
+
+    def _sorted(self, value: tuple[int, Any], group: list[Found], after: Found | None) -> Iterator[Found]:
+        """Runs that are equal in the first order."""
+        valued = self._valued([(run_id, created) for _, created, run_id in group], self.search.orders[1:])
+        full = sorted((((value, *values), created, run_id) for values, created, run_id in valued), key=self.key)
+        return behind(full, self.key, after)
+
+    def _searched(self, value: tuple[int, Any], equal: Comparison, after: Found | None) -> Iterator[Found]:
+        """The same where they are many: a search of its own, in the other orders."""
+        search = self.search._replace(comparisons=(*self.search.comparisons, equal), orders=self.search.orders[1:])
+        found = Plan(self.connection, search, self.limit).found(after and (after[0][1:], *after[1:]))
+        return (((value, *values), created, run_id) for values, created, run_id in found)
 
     def _by_one(self, order: Order | None, start: Start | None) -> Iterator[Found]:
         """By one order, or the newest first."""
@@ -487,6 +456,18 @@ class Plan:
             return iter(())
         batch = self.limit if len(paths) == 1 else max(8, 2 * self.limit // len(paths))
         return merged([walk(self.connection, p, position, batch=batch, inclusive=True) for p in paths], key)
+
+
+def _unindexed(order: Order) -> bool:
+    return order.kind == "attribute" and order.key in ("run_id", "user_id", "artifact_uri")
+
+
+def _equality_of(value: tuple[int, Any], orders: Sequence[Order]) -> Comparison | None:
+    """What holds for those alone that have a value in the first of some orders; None where nothing says it, or no index has the next."""
+    (rank, told), (first, then) = value, orders[:2]
+    if _unindexed(then) or rank == NAN or (first.kind == "attribute" and first.key not in ("status", "run_name")):
+        return None
+    return Comparison(first.kind, first.key, "=", told) if rank == NUMBER else Comparison(first.kind, first.key, "IS NULL")
 
 
 def _bounds(own: Sequence[Comparison]) -> tuple[tuple[float, bool] | None, tuple[float, bool] | None]:
