@@ -17,6 +17,8 @@ _RUN = re.compile(r"runs:/+(?P<run>[^/]+)/?(?P<path>.*)", re.S)
 _MODEL = re.compile(r"models:/+(?P<id>m-[A-Za-z0-9_-]+)/?", re.S)
 _VERSION = re.compile(r"models:/+(?P<name>[^/]+)/(?P<number>[0-9]{1,18})/?", re.S)
 _PROXY = re.compile(r"mlflow-artifacts:(?://(?P<host>[^/]*))?/(?P<path>.*)", re.S)
+#: Azure's addresses have a container before the account: abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH
+_STORE = re.compile(r"(?:[A-Za-z0-9]+://|(?i:wasbs|abfss?)://[A-Za-z0-9$-]+@)[^/@?#%\\]+(/[^?#\\%]*)?")
 _LONGEST = 2000
 #: Stores in which clients keep their own files. Such a version can be loaded by those who may, and not be sealed here.
 STORES = ("s3", "gs", "wasbs", "abfss", "abfs", "hdfs", "viewfs", "dbfs", "r2", "b2", "oci", "swift")
@@ -72,7 +74,7 @@ def read(source: str) -> Source:
             raise _refused(f"Invalid model version source: '{shown}': artifacts are on this server only: mlflow-artifacts:/PATH.")
         return proxied(_path(matched["path"], shown))
     scheme = source.partition(":")[0].lower()
-    if scheme in STORES and re.fullmatch(r"[A-Za-z0-9]+://[^/@?#%\\]+(/[^?#\\%]*)?", source):
+    if scheme in STORES and _STORE.fullmatch(source):
         return Source("store", source)
     if _SCHEME.match(source) and scheme != "file":
         raise _refused(

@@ -321,7 +321,7 @@ BAD = [
     ("/runs/create", {"tags": "x"}, 400, "Invalid value \"x\" for parameter 'tags' supplied:  Hint: Value was of type 'str'."),
     ("/runs/log-metric", {"run_id": "none", "key": "m", "value": 1, "timestamp": 1}, 404, "Run with id=none not found"),
     ("/runs/log-metric", {"run_id": "RUN", "key": "m", "timestamp": 1}, 400, "Missing value for required parameter 'value'."),
-    ("/runs/log-metric", {"run_id": "RUN", "key": "m", "value": "x", "timestamp": 1}, 400, "Invalid value 'x' for parameter 'value'"),
+    ("/runs/log-metric", {"run_id": "RUN", "key": "m", "value": "x", "timestamp": 1}, 400, "Invalid value \"x\" for parameter 'value'"),
     ("/runs/log-metric", {"run_id": "RUN", "key": "a*b", "value": 1, "timestamp": 1}, 400, "Invalid value \"a*b\" for parameter 'name'"),
     ("/runs/log-metric", {"run_id": "RUN", "key": "a//b", "value": 1, "timestamp": 1}, 400, "This name would resolve to 'a/b'"),
     ("/runs/log-metric", {"run_id": "RUN", "key": "m" * 251, "value": 1, "timestamp": 1}, 400, "'Metric name' exceeds the maximum length"),

@@ -91,7 +91,7 @@ def _without_nulls(given: Any) -> Any:
     if isinstance(given, dict):
         return {name: _without_nulls(value) for name, value in given.items() if value is not None}
     if isinstance(given, list):
-        return [_without_nulls(value) for value in given if value is not None]
+        return [_without_nulls(value) for value in given]
     return given
 
 
@@ -108,6 +108,9 @@ def _refused(said: str, given: Any) -> ProtocolError:
             break
     if not name:
         return invalid(f"The request cannot be read: {said}")
+    listed = re.fullmatch(r"(\w+)\[\d+\]", name)
+    if listed and said.startswith("Expected `str`"):  # a list of texts is one value
+        name, value = listed[1], given[listed[1]]
     return wrong_type(name, shown(value), _KINDS.get(type(value), type(value).__name__))
 
 

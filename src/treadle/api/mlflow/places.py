@@ -10,14 +10,19 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
+from treadle.api.mlflow.registered import explain, number_of
 from treadle.api.mlflow.table import Context, ProtocolError
 from treadle.operations.registry import GetModelVersion
 from treadle.operations.tracking import GetExperiment, GetLoggedModel, GetTrackedRun
+from treadle.records.errors import TreadleError
 from treadle.tracking.paths import fault
 
 SCHEME = "mlflow-artifacts:"
 _MODEL = re.compile(r"(?:.+?/)?models/(?P<owner>[^/]+)/artifacts(?:/(?P<path>.*))?")
 _RUN = re.compile(r"[^/]+/(?P<owner>[^/]+)/artifacts(?:/(?P<path>.*))?")
+_VERSION = re.compile(r"models:/+(?P<name>[^/]+)/(?P<number>[0-9]{1,18})/?")
+#: How long a row of copies of copies may be.
+_COPIES = 20
 #: Below a location of an experiment's own a run is told by the form of its id.
 _RUN_DEEP = re.compile(r".+?/(?P<owner>[0-9a-f]{32}|run_[0-9a-z]{26})/artifacts(?:/(?P<path>.*))?")
 
@@ -41,6 +46,13 @@ def safe(path: str) -> str:
     return trimmed
 
 
+def folder(path: str) -> str:
+    """A path to list: the same, and `.` at its end for the folder itself, as clients write it that ask for everything."""
+    while path.endswith(("/.", "//")):
+        path = path[:-1]
+    return safe("" if path in (".", "/") else path)
+
+
 def decoded(raw: str) -> str:
     """A path of an address, percent-decoded once."""
     try:
@@ -49,8 +61,8 @@ def decoded(raw: str) -> str:
         raise ProtocolError("INVALID_PARAMETER_VALUE", "Invalid path") from None
 
 
-def place(path: str) -> Place:
-    """Where a path below the proxy's root leads.
+def place(path: str, *, listed: bool = False) -> Place:
+    """Where a path below the proxy's root leads; `listed` for a folder's.
 
     >>> place("1/0123abcd/artifacts/plots/roc.png")
     Place(owner='0123abcd', path='plots/roc.png')
@@ -59,7 +71,7 @@ def place(path: str) -> Place:
     >>> place("notes/readme.md")
     Place(owner='', path='notes/readme.md')
     """
-    path = safe(path)
+    path = folder(path) if listed else safe(path)
     for form in (_MODEL, _RUN, _RUN_DEEP):
         found = form.fullmatch(path)
         if found:
@@ -99,13 +111,20 @@ def model_root(context: Context, model_id: str) -> str:
 
 def of_version(context: Context, name: str, version: str, path: str) -> Place:
     """Where a path of a registered version leads: to its logged model, its source, or the run it came of."""
-    if not version.isdigit():
-        raise ProtocolError("INVALID_PARAMETER_VALUE", f"Model version must be an integer, got '{version[:50]}'")
-    found = context.call(GetModelVersion(project=context.project, model=name, number=int(version)))
-    model_id, source = getattr(found, "model_id", ""), getattr(found, "source", "")
-    if model_id:
-        return Place(model_id, safe(path))
-    return of_uri(source or f"runs:/{found.run_id}", path)
+    below = safe(path)
+    number = number_of(name, version)
+    for _ in range(_COPIES):
+        try:
+            found = context.call(GetModelVersion(project=context.project, model=name, number=number))
+        except TreadleError as error:
+            raise explain(error) or error from error
+        if found.model_id:
+            return Place(found.model_id, below)
+        copied = _VERSION.fullmatch(found.source)
+        if copied is None:
+            return of_uri(found.source or f"runs:/{found.run_id}", below)
+        name, number = copied["name"], int(copied["number"])
+    raise ProtocolError("INVALID_PARAMETER_VALUE", "The version is a copy of a copy of too many others.")
 
 
 def _location(context: Context, experiment_id: str) -> str:

@@ -19,6 +19,7 @@ from treadle.api.mlflow.table import (
     check_name,
     check_page_size,
     invalid,
+    missing,
     nothing,
     required,
     within,
@@ -26,6 +27,7 @@ from treadle.api.mlflow.table import (
     wrong_type,
 )
 from treadle.operations import tracking as ops
+from treadle.records.states import RunState
 from treadle.records.tracking import DEFAULT_EXPERIMENT, Lifecycle, RunInput, RunModel, TrackedRun
 
 #: Runs of a page, at most.
@@ -101,7 +103,7 @@ class LogOutputs(Struct, frozen=True):
 
     run_id: str = ""
     run_uuid: str = ""
-    models: list[Model] = []
+    models: list[Model] | None = None
 
 
 class LogModel(Struct, frozen=True):
@@ -183,8 +185,7 @@ def told(context: Context, run: TrackedRun) -> dict[str, Any]:
     made = [{"model_id": m.model_id, "step": m.step} for m in run.models if m.role == "output"]
     inputs = {"dataset_inputs": [_input(i) for i in run.inputs], "model_inputs": read}
     found: dict[str, Any] = {"info": info(context, run), "data": words.known_keys(data), "inputs": words.known_keys(inputs)}
-    if made:
-        found["outputs"] = {"model_outputs": made}
+    found["outputs"] = {"model_outputs": made} if made else {}
     return found
 
 
@@ -243,16 +244,23 @@ def get(context: Context, request: One) -> Any:
     return {"run": told(context, context.call(ops.GetTrackedRun(project=context.project, run_id=run_of(request))))}
 
 
+def _state(status: str | int | None) -> RunState | None:
+    """The state that a word or a number means; None for none, and for a word that is none."""
+    state = words.STATE.get(int(status) if isinstance(status, str) and status.isdecimal() else status) if status is not None else None
+    if state is None and isinstance(status, int):
+        raise wrong_type("status", str(status), "int")
+    return state
+
+
 def update(context: Context, request: Update) -> Any:
     """`runs/update`; a status that is none changes nothing."""
     run_id = run_of(request)
     ended = check_millis("end_time", request.end_time)
     within("run_name", request.run_name, 400)
-    state = words.STATE.get(request.status) if request.status is not None else None
     changed = ops.UpdateRun(
         project=context.project,
         run_id=run_id,
-        state=state,
+        state=_state(request.status),
         ended=None if ended is None else ended * 1000,
         name=request.run_name or None,
     )
@@ -300,7 +308,8 @@ def log_inputs(context: Context, request: LogInputs) -> tuple[Any, Any]:
 def log_outputs(context: Context, request: LogOutputs) -> tuple[Any, Any]:
     """`runs/outputs`."""
     run_id = run_of(request)
-    required(request, "models")
+    if request.models is None:
+        raise missing("models")
     models = [RunModel(model_id=m.model_id, role="output", step=m.step) for m in request.models]
     return ops.LogInputs(project=context.project, run_id=run_id, models=models), nothing
 
@@ -334,6 +343,7 @@ def search(context: Context, request: Search) -> Any:
     if request.max_results > MOST:
         raise wrong_type("max_results", str(request.max_results), "int")
     check_page_size("max_results", request.max_results, MOST)
+    experiments.check_ids(context, request.experiment_ids)
     view = words.view(request.run_view_type, "run_view_type")
     if not request.experiment_ids:
         return EMPTY
