@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from treadle.api.files import UNKNOWN, Blobs, header, media_type, raw_path, receive_blob, send_file, too_much_left, verified
 from treadle.api.guard import MAX_BODY, MAX_UPLOAD, answer
 from treadle.api.mlflow.errors import encode, translate
-from treadle.api.mlflow.places import Place, decoded, folder, model_root, of_version, place, run_root, safe
+from treadle.api.mlflow.places import Place, as_read, decoded, folder, model_root, of_version, place, run_root, safe
 from treadle.api.mlflow.table import EMPTY, Context, Int64, ProtocolError, Row, missing, required
 from treadle.operations.artifacts import (
     AbortUpload,
@@ -267,11 +267,26 @@ class _Exchange:
         try:
             file: Artifact = await self._call(GetFile(project=self._context.project, owner=where.owner, path=where.path))
         except TreadleError as error:
-            if error.code == "not_found" and "missing" not in error.details:
+            if error.code != "not_found" or "missing" in error.details:
+                raise
+            meant = await run_in_threadpool(self._meant, where) if "\ufffd" in where.path else None
+            if meant is None:
                 raise ProtocolError("RESOURCE_DOES_NOT_EXIST", f"No such artifact: '{where.path}'") from None
-            raise
+            file = meant
         shown = msgspec.structs.replace(file, media_type=shown_as(file.path))
         await send_file(self._scope, self._receive, self._send, self._blobs, shown)
+
+    def _meant(self, where: Place) -> Artifact | None:
+        """The one file that a client means that decoded a name of a listing, as if `10%decline.png` had an escape in it."""
+        folder = ""
+        for part in where.path.split("/"):
+            names = [told["path"] for told in listing(self._context, Place(where.owner, folder), below=folder)]
+            names = [name for name in names if name == posixpath.join(folder, part) or as_read(name.rpartition("/")[2]) == part]
+            if len(names) != 1:
+                return None
+            folder = names[0]
+        found: Artifact = self._context.call(GetFile(project=self._context.project, owner=where.owner, path=folder))
+        return found
 
     async def _put(self, where: Place, limit: int | None = None) -> None:
         key = {"project": self._context.project, "owner": where.owner, "path": where.path}

@@ -60,6 +60,7 @@ MISSING = {
     "run": "Run with id={id} not found",
     "experiment": "No Experiment with id={id} exists",
     "logged_model": "Logged model with ID '{id}' not found.",
+    "webhook": "Webhook with ID {id} not found.",
 }
 #: What a client is told of an id that is not there and that its own server could not have made.
 NO_EXPERIMENT = "Invalid experiment ID '{id}'. Experiment ID must be a valid integer."

@@ -23,6 +23,7 @@ _RUN = re.compile(r"[^/]+/(?P<owner>[^/]+)/artifacts(?:/(?P<path>.*))?")
 _VERSION = re.compile(r"models:/+(?P<name>[^/]+)/(?P<number>[0-9]{1,18})/?")
 #: How long a row of copies of copies may be.
 _COPIES = 20
+_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 #: Below a location of an experiment's own a run is told by the form of its id.
 _RUN_DEEP = re.compile(r".+?/(?P<owner>[0-9a-f]{32}|run_[0-9a-z]{26})/artifacts(?:/(?P<path>.*))?")
 
@@ -47,18 +48,55 @@ def safe(path: str) -> str:
 
 
 def folder(path: str) -> str:
-    """A path to list: the same, and `.` at its end for the folder itself, as clients write it that ask for everything."""
-    while path.endswith(("/.", "//")):
-        path = path[:-1]
-    return safe("" if path in (".", "/") else path)
+    """A path to list: the same, without the parts that say nothing. Clients that ask for everything write `.` and walk on from there.
+
+    >>> folder("1/run/artifacts/./plots"), folder("plots/."), folder(".")
+    ('1/run/artifacts/plots', 'plots', '')
+    """
+    root = "/" if path.startswith("/") else ""  # stays what it is, and is refused
+    return safe(root + "/".join(part for part in path.split("/") if part not in (".", "")))
 
 
 def decoded(raw: str) -> str:
-    """A path of an address, percent-decoded once."""
+    """A path of an address, percent-decoded once.
+
+    The clients send the names of files as they are, so that `10%decline.png` comes with an escape that is none: what is no UTF-8 stays
+    the text that it is. Bytes that spell a character of ASCII in a longer way are refused: that is how a path is hidden.
+
+    >>> decoded("plots/10%decline%20(2).png")
+    'plots/10%decline (2).png'
+    """
     try:
         return unquote(raw, errors="strict")
     except UnicodeDecodeError:
-        raise ProtocolError("INVALID_PARAMETER_VALUE", "Invalid path") from None
+        return _ESCAPES.sub(lambda run: _read(run[0]), raw)
+
+
+def as_read(name: str) -> str:
+    """What a client makes of a name in a listing: it decodes it until it stays.
+
+    >>> as_read("10%decline.png")
+    '10�cline.png'
+    """
+    while (read := unquote(name)) != name:
+        name = read
+    return name
+
+
+def _read(run: str) -> str:
+    data = bytes.fromhex(run.replace("%", ""))
+    told, at = "", 0
+    while at < len(data):
+        try:
+            return told + data[at:].decode()
+        except UnicodeDecodeError as error:
+            start, end = at + error.start, at + error.end
+            lead, after = data[start], data[start + 1] if start + 1 < len(data) else 0xFF
+            if lead in (0xC0, 0xC1) or lead >= 0xF5 or (lead == 0xE0 and after < 0xA0) or (lead == 0xF0 and after < 0x90):
+                raise ProtocolError("INVALID_PARAMETER_VALUE", "Invalid path") from None
+            told += data[at:start].decode() + run[3 * start : 3 * end]
+            at = end
+    return told
 
 
 def place(path: str, *, listed: bool = False) -> Place:

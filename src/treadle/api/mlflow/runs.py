@@ -226,7 +226,15 @@ def create(context: Context, request: Create) -> tuple[Any, Any]:
         git_revision=tags.get("mlflow.source.git.commit"),
         tags=tags,
     )
-    return made, lambda run: {"run": told(context, run)}
+    return made, lambda run: {"run": _new(context, run)}
+
+
+def _new(context: Context, run: TrackedRun) -> dict[str, Any]:
+    """A run as the call that made it is answered: of outputs there is no word yet."""
+    found = told(context, run)
+    if not found["outputs"]:
+        del found["outputs"]
+    return found
 
 
 def _create_at_once(context: Context, request: Create) -> tuple[Any, Any] | None:
