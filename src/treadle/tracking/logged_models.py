@@ -94,9 +94,9 @@ class ModelVerbs:
         head = queries.model_heads(tx, project, [model_id]).get(model_id)
         if head is None:
             raise no_model(project, model_id)
-        values: dict[str, Any] = {"updated": self._clock.now()}
+        values: dict[str, Any] = {}
         if request.state is not None:
-            values |= {"state": str(request.state), "status_message": request.status_message}
+            values = {"state": str(request.state), "status_message": request.status_message, "updated": self._clock.now()}
         queries.put_model_tags(tx, project, model_id, head.experiment, request.tags)
         if request.params:
             self._check_unchanged(request.params, self._known(tx, project, model_id).params, model_id)
@@ -109,7 +109,8 @@ class ModelVerbs:
                     code="not_found",
                     details={"missing": "tag", "name": name, "thing": "logged_model", "id": model_id},
                 )
-        queries.update_logged_model(tx, project, model_id, values)
+        if values:
+            queries.update_logged_model(tx, project, model_id, values)
         return self._known(tx, project, model_id)
 
     @implements(ops.BinLoggedModel)
