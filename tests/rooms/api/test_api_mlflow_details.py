@@ -164,8 +164,38 @@ def test_copies_follow_a_model_that_is_renamed(house: House) -> None:
 
 def test_azures_addresses_are_those_of_an_object_store(house: House) -> None:
     model(house, "azure", "abfss://container@account.dfs.core.windows.net/model", "wasbs://c@a.blob.core.windows.net/m")
-    for source in ("s3://user@bucket/m", "abfss://a:b@account/m", "https://account.blob.core.windows.net/m"):
-        assert house.refused("/model-versions/create", {"name": "azure", "source": source})[0] == 400
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://user@bucket/m",
+        "s3://bucket:9000/m",
+        "abfss://c@example.com/m",
+        "abfss://c@a.dfs.core.windows.net.example.com/m",
+        "abfss://a:b@account/m",
+        "r2://bucket@example.com/m",
+        "b2://bucket@backblazeb2.com.example/m",
+        "hdfs://example.com:8020/m",
+        "viewfs://example.com/m",
+        "https://account.blob.core.windows.net/m",
+        "dbfs://profile@host/m",
+    ],
+)
+def test_an_address_that_names_a_host_of_its_own(house: House, address: str) -> None:
+    if house.ask("GET", "/registered-models/get?name=elsewhere")[0] == 404:
+        house.post("/registered-models/create", name="elsewhere")
+    assert house.refused("/model-versions/create", {"name": "elsewhere", "source": address})[:2] == (400, "INVALID_PARAMETER_VALUE")
+    said = house.refused("/experiments/create", {"name": address, "artifact_location": address})
+    assert (said[0], said[2].startswith("Invalid artifact location: ")) == (400, True)
+
+
+def test_an_empty_name_leaves_a_run_its_own(house: House, run: str) -> None:
+    house.post("/runs/set-tag", run_id=run, key="mlflow.runName", value="")
+    house.post("/runs/log-batch", run_id=run, tags=[{"key": "mlflow.runName", "value": ""}, {"key": "k", "value": ""}])
+    kept = house.get(f"/runs/get?run_id={run}")["run"]
+    assert kept["info"]["run_name"] == "r"
+    assert sorted((tag["key"], tag["value"]) for tag in kept["data"]["tags"]) == [("k", ""), ("mlflow.runName", "r")]
 
 
 def test_a_tag_is_no_change_of_what_it_is_on(house: House) -> None:

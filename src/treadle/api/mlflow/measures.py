@@ -191,7 +191,13 @@ def set_tag(context: Context, request: LogParam) -> tuple[Any, Any]:
     run_id = run_of(request)
     required(request, "key")
     check_name(request.key, "key", NAME)
-    return ops.LogBatch(project=context.project, run_id=run_id, tags={request.key: _cut(request.value, TAG, "value")}), nothing
+    tags = _named({request.key: _cut(request.value, TAG, "value")})
+    return ops.LogBatch(project=context.project, run_id=run_id, tags=tags), nothing
+
+
+def _named(tags: dict[str, str]) -> dict[str, str]:
+    """Tags without an empty name of the run, which keeps the one it has."""
+    return tags if tags.get(words.NAME_TAG, "-") else {key: value for key, value in tags.items() if key != words.NAME_TAG}
 
 
 def delete_tag(context: Context, request: DeleteTag) -> tuple[Any, Any]:
@@ -225,7 +231,7 @@ def log_batch(context: Context, request: LogBatch) -> tuple[Any, Any]:
     for index, tag in enumerate(request.tags):
         check_name(tag.key, f"tags[{index}].key", NAME)
     tags = {tag.key: _cut(tag.value, TAG, f"tags[{index}].value") for index, tag in enumerate(request.tags)}
-    return ops.LogBatch(project=context.project, run_id=run_id, metrics=metrics, params=params, tags=tags), nothing
+    return ops.LogBatch(project=context.project, run_id=run_id, metrics=metrics, params=params, tags=_named(tags)), nothing
 
 
 def _check_batch(name: str, given: int, most: int) -> None:

@@ -26,13 +26,13 @@ from treadle.api.mlflow.table import (
     writing,
     wrong_type,
 )
+from treadle.api.mlflow.words import NAME_TAG
 from treadle.operations import tracking as ops
 from treadle.records.states import RunState
 from treadle.records.tracking import DEFAULT_EXPERIMENT, Lifecycle, RunInput, RunModel, TrackedRun
 
 #: Runs of a page, at most.
 MOST = 50_000
-NAME_TAG = "mlflow.runName"
 CONTEXT_TAG = "mlflow.data.context"
 HISTORY_TAG = "mlflow.log-model.history"
 
