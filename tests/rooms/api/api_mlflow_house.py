@@ -24,8 +24,8 @@ JSON = {"content-type": "application/json"}
 class House:
     """A home behind the protocol."""
 
-    def __init__(self, root: Path, *, token: bool = False, reset: bool = False):
-        self.shop: Workshop = open_home(root)
+    def __init__(self, root: Path, *, token: bool = False, reset: bool = False, store: str | None = None):
+        self.shop: Workshop = open_home(root, store=store)
         api = MlflowApi(self.shop.dispatch, blobs=self.shop.blobs)
         api.begin()
 

@@ -9,9 +9,12 @@ from api_mlflow_house import API, House
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with House(tmp_path_factory.mktemp("home")).listening() as listening:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    store = None
+    if request.param == "postgres":
+        store = f"postgresql://postgres@127.0.0.1:5432/{request.getfixturevalue('postgres')}"
+    with House(tmp_path_factory.mktemp("home"), store=store).listening() as listening:
         yield listening
 
 
