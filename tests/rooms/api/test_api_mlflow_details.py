@@ -103,6 +103,23 @@ def test_a_list_of_outputs_may_be_empty_but_must_be_there(house: House, run: str
     assert house.refused("/runs/outputs", {"run_id": "0" * 32, "models": []})[0] == 404
 
 
+def test_nul_is_the_callers_fault(house: House) -> None:
+    """What is told of it is a 4xx, which clients do not send again and again."""
+    for method, path, body in (
+        ("GET", "/runs/get?run_id=a%00b", None),
+        ("GET", "/registered-models/get?name=a%00b", None),
+        ("GET", "/logged-models/a%00b", None),
+        ("GET", "/webhooks/a%00b", None),
+        ("GET", "/artifacts/list?run_id=a%00b", None),
+        ("POST", "/runs/log-batch", {"run_id": "a\0b", "tags": [{"key": "k", "value": "v"}]}),
+        ("POST", "/runs/set-tag", {"run_id": "a\0b", "key": "k", "value": "v"}),
+        ("POST", "/experiments/set-experiment-tag", {"experiment_id": "1\0", "key": "k", "value": "v"}),
+        ("POST", "/model-versions/set-tag", {"name": "a\0b", "version": "1", "key": "k", "value": "v"}),
+    ):
+        status, answer = house.ask(method, path, body)
+        assert (status in (400, 404), answer["error_code"] != "INTERNAL_ERROR") == (True, True), (path, answer)
+
+
 # ── histories ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
