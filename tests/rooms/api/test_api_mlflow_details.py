@@ -103,6 +103,23 @@ def test_a_list_of_outputs_may_be_empty_but_must_be_there(house: House, run: str
     assert house.refused("/runs/outputs", {"run_id": "0" * 32, "models": []})[0] == 404
 
 
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (b'{"run_id": "RUN", "key": "k", "value": "caf\\udce9"}', "caf\ufffd"),  # a name of a file, as Python has it
+        (b'\xef\xbb\xbf{"run_id": "RUN", "key": "k", "value": "v"}', "v"),
+        ('{"run_id": "RUN", "key": "k", "value": "\u00e9"}', "\u00e9"),
+    ],
+)
+def test_bodies_that_python_reads(house: House, run: str, body: bytes | str, kept: str) -> None:
+    sent = body.replace("RUN", run).encode("utf-16") if isinstance(body, str) else body.replace(b"RUN", run.encode())
+    assert house.raw("POST", f"{API}/runs/set-tag", sent) == (200, b"{}")
+    assert {"key": "k", "value": kept} in house.get(f"/runs/get?run_id={run}")["run"]["data"]["tags"]
+    metric = b'{"run_id": "%s", "key": "m", "value": NaN, "timestamp": 1}' % run.encode()
+    assert house.raw("POST", f"{API}/runs/log-metric", metric) == (200, b"{}")
+    assert house.get(f"/runs/get?run_id={run}")["run"]["data"]["metrics"][0]["value"] == "NaN"
+
+
 def test_nul_is_the_callers_fault(house: House) -> None:
     """What is told of it is a 4xx, which clients do not send again and again."""
     for method, path, body in (
