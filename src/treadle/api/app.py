@@ -110,6 +110,9 @@ def build_app(
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
+        if mlflow is not None and path.startswith("//"):  # of an address with a slash at its end
+            path = f"/{path.lstrip('/')}"
+            scope = {**scope, "path": path, "raw_path": b"/" + scope.get("raw_path", path.encode()).lstrip(b"/")}
         if mlflow is not None and is_mlflow(path):
             await theirs(scope, receive, send)
         else:

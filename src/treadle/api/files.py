@@ -34,6 +34,8 @@ _CHUNK = 1 << 20
 _DRAINED = 32 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _MEDIA = re.compile(r"[\w.+*-]{1,100}/[\w.+*-]{1,100}(;[\x20-\x7e]{0,90})?", re.ASCII)
+#: A name that a header holds without quotes.
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 #: For every file that is given out: whatever is in it, it is no page of this server.
 SAFE = (
     (b"x-content-type-options", b"nosniff"),
@@ -236,10 +238,17 @@ def disposition(path: str) -> bytes:
 
     >>> disposition("plots/a b.png")
     b'attachment; filename="a b.png"; filename*=UTF-8\\'\\'a%20b.png'
+    >>> disposition("plots/roc+1.png")
+    b'attachment; filename=roc+1.png'
+    >>> disposition("plots/roc%1.png")
+    b"attachment; filename=roc%1.png; filename*=UTF-8''roc%251.png"
     """
     name = path.rpartition("/")[2]
+    exact = f"; filename*=UTF-8''{quote(name, safe='')}"
+    if _TOKEN.fullmatch(name):  # some take a percent sign for an escape
+        return f"attachment; filename={name}{exact if '%' in name else ''}".encode()
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}".encode()
+    return f'attachment; filename="{plain}"{exact}'.encode()
 
 
 def _span(asked: str, size: int) -> tuple[int, int] | None:

@@ -61,6 +61,15 @@ class LoggedModels(Struct, frozen=True, kw_only=True):
     page: Page
 
 
+class DataRead(Struct, frozen=True, kw_only=True):
+    """Data that runs of an experiment read."""
+
+    experiment_id: str
+    name: str
+    digest: str
+    context: str = ""  # training, validation, …
+
+
 class History(Struct, frozen=True, kw_only=True):
     """A page of metric histories: for each run, the points of one metric by time, step and value."""
 
@@ -277,6 +286,15 @@ class SearchRuns(Struct, frozen=True, kw_only=True):
     limit: int = 100
     page: str | None = None
     columns: list[str] | None = None
+
+
+@operation("POST /projects/{project}/search/inputs", allow="read", returns=list[DataRead])
+class SearchInputs(Struct, frozen=True, kw_only=True):
+    """The data that runs of these experiments read, each once for each context, by name and digest; at most `limit`."""
+
+    project: str
+    experiments: list[str]
+    limit: int = 1000
 
 
 @operation("GET /projects/{project}/history/{key}", allow="read", returns=History)

@@ -97,7 +97,10 @@ class ModelVerbs:
         description = known.description if request.description is None else request.description
         if (tags, description) == (known.tags, known.description):
             return Unchanged(known)
-        queries.update_model(tx, request.project, request.model, {"description": description, "tags": tags, "updated": self._clock.now()})
+        values: dict[str, object] = {"description": description, "tags": tags}
+        if description != known.description:  # a tag is no change of what it is
+            values["updated"] = self._clock.now()
+        queries.update_model(tx, request.project, request.model, values)
         return model_of(tx, request.project, request.model)
 
     @implements(RenameModel)

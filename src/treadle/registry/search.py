@@ -102,12 +102,14 @@ def _clauses(found: Sequence[Comparison]) -> list[Comparison]:
     for clause in found:
         if clause.kind == "metric" and ('"' in clause.key or "\\" in clause.key):
             raise TreadleError(f"{clause.key[:80]!r} is no name of a metric.", remedy="Use letters, digits and '_-. :/'.")
-    return [_in_micros(clause) if clause.kind == "attribute" and clause.key in _TIMES else clause for clause in found]
+    return [_within(clause) if clause.kind == "attribute" and clause.key in _NUMBERS else clause for clause in found]
 
 
-def _in_micros(clause: Comparison) -> Comparison:
+def _within(clause: Comparison) -> Comparison:
+    """A number that a column can hold, which no version reaches; times in microseconds."""
     value = clause.value if isinstance(clause.value, int | float) else 0
-    return Comparison(clause.kind, clause.key, clause.op, max(-(2**62), min(2**62, int(value * 1000))))
+    kept = max(-(2**62), min(2**62, value * 1000 if clause.key in _TIMES else value))
+    return Comparison(clause.kind, clause.key, clause.op, int(kept) if clause.key in _TIMES else kept)
 
 
 def _order(found: Sequence[Order], ties: Sequence[Order]) -> list[Order]:

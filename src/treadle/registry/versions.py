@@ -139,7 +139,8 @@ class VersionVerbs:
         if tags == known.tags:
             return Unchanged(known)
         registry.put_version_tags(tx, request.project, request.model, known.number, tags)
-        return self._changed(tx, known, {"tags": tags})
+        registry.update_version(tx, known.project, known.model, known.number, {"tags": tags})  # no change of what it is, nor of the order
+        return version_of(tx, known.project, known.model, known.number)
 
     @implements(DeleteVersion)
     def delete_version(self, tx: Connection, request: DeleteVersion, call: Call) -> Removal | Unchanged:

@@ -147,12 +147,20 @@ def check(*, name: str, events: list[str], description: str, state: str) -> None
         raise TreadleError(f"{state[:40]!r} is no state of a webhook.", remedy="Use active or disabled.")
 
 
+def no_webhook(webhook_id: str) -> TreadleError:
+    """The error of one that is not there."""
+    return TreadleError(
+        f"There is no webhook {webhook_id[:80]}.",
+        remedy="See what there is: treadle api list-webhooks",
+        code="not_found",
+        details={"missing": "webhook", "id": webhook_id[:80]},
+    )
+
+
 def _found(tx: Connection, project: str, webhook_id: str) -> Webhook:
     found = queries.find_webhook(tx, project, webhook_id)
     if found is None:
-        raise TreadleError(
-            f"There is no webhook {webhook_id[:80]}.", remedy="See what there is: treadle api list-webhooks", code="not_found"
-        )
+        raise no_webhook(webhook_id)
     return found
 
 

@@ -425,7 +425,7 @@ def _vacuum_some(tx: Connection) -> bool:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (exc.OperationalError, sqlite3.OperationalError, OSError) as error:
+    except (exc.OperationalError, exc.DataError, sqlite3.OperationalError, OSError) as error:
         readable = _readable(error)
         if readable is error:
             raise
@@ -433,10 +433,12 @@ def _translated() -> Iterator[None]:
 
 
 def _readable(error: BaseException) -> BaseException:
-    """A driver's operational error in words; anything else as it is."""
+    """A driver's operational error in words, and a text that PostgreSQL cannot hold; anything else as it is."""
     said = str(getattr(error, "orig", error)).strip().splitlines()[0:1]
     first = said[0] if said else type(error).__name__
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, exc.DataError) and "NUL" in first:
+        return TreadleError("A text has a NUL character in it, which the database cannot hold.", remedy="Leave it out.", code="bad_request")
     broken = isinstance(error, exc.OperationalError | sqlite3.OperationalError)
     if full or (broken and ("disk is full" in first or "disk I/O error" in first or "No space left" in first)):
         return TreadleError(

@@ -118,8 +118,6 @@ class ExperimentVerbs:
             )
         if request.remove:
             queries.drop_experiment_tags(tx, request.project, request.experiment_id, request.remove)
-        if changed or request.remove:
-            queries.update_experiment(tx, request.project, request.experiment_id, {"updated": self._clock.now()})
         return Done(changed=changed or bool(request.remove))
 
     @implements(ops.BinExperiment)

@@ -94,10 +94,12 @@ class ModelVerbs:
         head = queries.model_heads(tx, project, [model_id]).get(model_id)
         if head is None:
             raise no_model(project, model_id)
-        values: dict[str, Any] = {"updated": self._clock.now()}
+        values: dict[str, Any] = {}
         if request.state is not None:
-            values |= {"state": str(request.state), "status_message": request.status_message}
+            values = {"state": str(request.state), "status_message": request.status_message, "updated": self._clock.now()}
         queries.put_model_tags(tx, project, model_id, head.experiment, request.tags)
+        if request.params:
+            self._check_unchanged(request.params, self._known(tx, project, model_id).params, model_id)
         queries.put_model_params(tx, project, model_id, head.experiment, request.params)
         for name in request.remove_tags:
             if not queries.drop_model_tag(tx, project, model_id, name):
@@ -107,7 +109,8 @@ class ModelVerbs:
                     code="not_found",
                     details={"missing": "tag", "name": name, "thing": "logged_model", "id": model_id},
                 )
-        queries.update_logged_model(tx, project, model_id, values)
+        if values:
+            queries.update_logged_model(tx, project, model_id, values)
         return self._known(tx, project, model_id)
 
     @implements(ops.BinLoggedModel)
@@ -121,6 +124,16 @@ class ModelVerbs:
         now = self._clock.now()
         queries.update_logged_model(tx, request.project, request.model_id, {"lifecycle": "deleted", "deleted": now, "updated": now})
         return Done()
+
+    @staticmethod
+    def _check_unchanged(params: dict[str, str], known: dict[str, str], model_id: str) -> None:
+        for name, value in params.items():
+            if known.get(name, value) != value:
+                raise TreadleError(
+                    f"The logged model {model_id} has the parameter {name[:80]!r} already, with another value.",
+                    remedy="Log it under another name: what a model was made with does not change.",
+                    code="conflict",
+                )
 
     def _known(self, connection: Connection, project: str, model_id: str) -> LoggedModel:
         found = queries.logged_models(connection, project, [model_id])

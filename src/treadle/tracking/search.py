@@ -92,6 +92,14 @@ class SearchVerbs:
         items = logged_models.logged_models(connection, request.project, [f[2] for f in found[: request.limit]])
         return ops.LoggedModels(items=items, page=Page(next=end))
 
+    @implements(ops.SearchInputs)
+    def search_inputs(self, connection: Connection, request: ops.SearchInputs, call: Call) -> list[ops.DataRead]:
+        """What data the runs of experiments read."""
+        check_limit(request.limit, MOST)
+        experiments = [e for e in dict.fromkeys(request.experiments) if "\0" not in e]
+        found = run_queries.data_read(connection, request.project, experiments, request.limit)
+        return [ops.DataRead(experiment_id=e, name=name, digest=digest, context=context) for e, name, digest, context in found]
+
     @implements(ops.MetricHistory)
     def metric_history(self, connection: Connection, request: ops.MetricHistory, call: Call) -> ops.History:
         """Points of one metric of several runs, a run after the other."""

@@ -30,6 +30,7 @@ from treadle.records.ledger import Event
 from treadle.records.models import WebhookTest
 from treadle.registry.addresses import check_address
 from treadle.registry.hearing import EVENTS, TYPES, body, example, heard
+from treadle.registry.webhooks import no_webhook
 from treadle.store.db import Connection, Database
 from treadle.store.queries import deliveries as queries
 from treadle.store.queries import webhooks
@@ -71,9 +72,7 @@ class Tries:
             webhook = webhooks.find_webhook(connection, request.project, request.webhook_id)
             secret = webhooks.secret_of(connection, request.project, request.webhook_id)
         if webhook is None:
-            raise TreadleError(
-                f"There is no webhook {request.webhook_id[:80]}.", remedy="See what there is: treadle webhooks", code="not_found"
-            )
+            raise no_webhook(request.webhook_id)
         event = request.event or webhook.events[0]
         if event not in EVENTS:
             raise TreadleError(f"There is no event {event[:80]!r} of webhooks.", remedy=f"Use some of {', '.join(EVENTS)}.")

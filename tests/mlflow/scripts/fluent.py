@@ -118,6 +118,11 @@ seen.see("a folder comes back", sorted(str(p.relative_to(down)) for p in down.rg
 (here / "all").mkdir()
 down = Path(client.download_artifacts(run.info.run_id, "", str(here / "all")))
 seen.see("everything comes back", len([p for p in down.rglob("*") if p.is_file()]))
+for dots in (".", "./tree", "tree/."):
+    down = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=dots))
+    seen.see(f"{dots} comes back", len([p for p in down.rglob("*") if p.is_file()]))
+    seen.see(f"list of {dots}", sorted(f.path.removeprefix("./") for f in client.list_artifacts(run.info.run_id, dots)))
+down = here / "all"
 seen.see("empty file comes back", (down / "empty").read_bytes() == b"")
 with mlflow.start_run(run_name="odd names") as odd:
     for name in (
@@ -134,6 +139,7 @@ with mlflow.start_run(run_name="odd names") as odd:
         seen.see(f"odd name {name}: log_artifact", lambda n=name: mlflow.log_artifact(str(here / n), "odd"))
         seen.see(f"odd name {name}: comes back", lambda n=name: mlflow.artifacts.load_text(f"runs:/{odd.info.run_id}/odd/{n}"))
     seen.see("odd names are listed", lambda: sorted(f.path for f in client.list_artifacts(odd.info.run_id, "odd")))
+    seen.see("odd names come back together", lambda: len(list(Path(client.download_artifacts(odd.info.run_id, "odd")).iterdir())))
 seen.see("download of nothing", lambda: client.download_artifacts(run.info.run_id, "nothing.txt"))
 
 with mlflow.start_run(run_id=run.info.run_id):

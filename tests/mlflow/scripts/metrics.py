@@ -103,4 +103,23 @@ before = time.time() * 1000
 client.log_metric(run, "now", 1.0)
 point = client.get_metric_history(run, "now")[0]
 seen.see("no time given", [abs(point.timestamp - before) < 60_000, point.step])
+
+
+def asked(path, **query):
+    import requests
+    from observing import SERVER
+
+    answer = requests.get(f"{SERVER}/{path}", params=query, timeout=60).json()
+    return [[p["step"], p["timestamp"] - T, p["value"]] for p in answer["metrics"]] if "metrics" in answer else answer
+
+
+thin = client.create_run(experiment).info.run_id
+client.log_batch(thin, [Metric("thin", (n * 7) % 11, T + (n * 5) % 17, (n * 3) % 13 - 3) for n in range(40)])
+for most in (1, 2, 5, 39, 40, 41):
+    sample = {"run_ids": [thin], "metric_key": "thin", "max_results": most}
+    seen.see(f"sample of {most}", asked("api/2.0/mlflow/metrics/get-history-bulk-interval", **sample))
+    seen.see(
+        f"sample of {most} between", asked("ajax-api/2.0/mlflow/metrics/get-history-bulk-interval", **sample, start_step=0, end_step=6)
+    )
+    seen.see(f"bulk of {most}", asked("ajax-api/2.0/mlflow/metrics/get-history-bulk", run_id=[thin], metric_key="thin", max_results=most))
 seen.done()

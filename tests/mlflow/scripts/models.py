@@ -115,6 +115,11 @@ seen.see("steps of models", sorted(o.step for o in found.outputs.model_outputs))
 seen.see("models in all", sorted(m.name for m in mlflow.search_logged_models([experiment.experiment_id], output_format="list")))
 seen.see("copied version", lambda: model_of(client.copy_model_version("models:/mm/2", "mm copy"))["version"])
 seen.see("the copy answers", lambda: answers("models:/mm copy/1"))
+for uri in ("models:/mm@champion", "models:/mm/Staging", "models:/mm/latest"):
+    seen.see(f"register {uri}", lambda u=uri: mlflow.register_model(u, "mm by name").source)
+client.rename_registered_model("mm", "mm renamed")
+seen.see("the copy answers when its model is renamed", lambda: answers("models:/mm copy/1"))
+client.rename_registered_model("mm renamed", "mm")
 seen.see(
     "delete_logged_model",
     lambda: [

@@ -213,6 +213,29 @@ call("registered-models/alias delete", "DELETE", f"{RM}/alias", {"name": "W", "a
 call("model-versions/delete", "DELETE", f"{MV}/delete", {"name": "W", "version": "2"})
 call("registered-models/rename", "POST", f"{RM}/rename", {"name": "W bare", "new_name": "W renamed"})
 call("registered-models/delete", "DELETE", f"{RM}/delete", {"name": "W renamed"})
+told = call("experiments/search-datasets", "POST", "/ajax-api/2.0/mlflow/experiments/search-datasets", {"experiment_ids": [e]})
+for data in seen.items["experiments/search-datasets"][1]["dataset_summaries"]:
+    data["experiment_id"] = data["experiment_id"] == e
+call("experiments/search-datasets none", "POST", "/ajax-api/2.0/mlflow/experiments/search-datasets", {})
+call("runs/outputs empty", "POST", f"{API}/runs/outputs", {"run_id": r, "models": []})
+call(
+    "runs/log-metric half a dataset",
+    "POST",
+    f"{API}/runs/log-metric",
+    {"run_id": r, "key": "m", "value": 1, "timestamp": 5, "dataset_name": "d"},
+)
+call("runs/log-metric a word", "POST", f"{API}/runs/log-metric", {"run_id": r, "key": "m", "value": "word", "timestamp": 5})
+call(
+    "experiments/set-experiment-tag no number",
+    "POST",
+    f"{API}/experiments/set-experiment-tag",
+    {"experiment_id": "x", "key": "k", "value": "v"},
+)
+call("runs/search no number", "POST", f"{API}/runs/search", {"experiment_ids": ["x"]})
+call("registered-models/alias get bad", "GET", f"{RM}/alias", {"name": "W", "alias": "a b"})
+call("model-versions/get-artifact climbs", "GET", "/model-versions/get-artifact", {"name": "none", "version": "1", "path": "../x"})
+call("model-versions/get-artifact missing", "GET", "/model-versions/get-artifact", {"name": "none", "version": "1", "path": "x"})
+call("webhooks missing", "GET", f"{API}/webhooks/none")
 for verb in ("delete", "restore", "delete"):
     call(f"runs/{verb}" if f"runs/{verb}" not in seen.items else f"runs/{verb} again", "POST", f"{API}/runs/{verb}", {"run_id": r})
 call("runs/log-metric deleted", "POST", f"{API}/runs/log-metric", {"run_id": r, "key": "m", "value": 1.5, "timestamp": 5})

@@ -173,6 +173,8 @@ TRACKING: list[Any] = [
     tracking.GetTrackedRun(**LOGGED),
     tracking.GetTrackedRun(project=P, run_id="none"),
     tracking.SearchRuns(project=P, experiments=["7"], filter="metrics.auc > 0.5"),
+    tracking.SearchInputs(project=P, experiments=["7"]),
+    tracking.SearchInputs(project=P, experiments=["7"], limit=0),
     tracking.SearchRuns(project=P, filter="metrics.auc >"),
     tracking.MetricHistory(project=P, key="auc", run_ids=["logged"]),
     tracking.MetricHistory(project=P, key="auc", run_ids=[]),

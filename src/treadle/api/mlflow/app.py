@@ -210,7 +210,7 @@ async def _plain(send: Send, text: bytes, method: str) -> None:
 
 
 _MINE = ("/api/2.0/", "/api/3.0/", "/ajax-api/", BASE)
-_ALONE = ("/get-artifact", "/model-versions/get-artifact", "/v1/traces")
+_ALONE = ("/get-artifact", "/model-versions/get-artifact", "/v1/traces", "/graphql")
 #: What clients ask of a server beside the API, where the path names a project.
 _PLAIN = {"/health": b"OK", "/version": SPOKEN.encode()}
 

@@ -6,6 +6,7 @@ project in `scope["state"]["project"]` and the path in `raw_path`; it answers, e
 `multipart_uploads_enabled`: true, `multipart_downloads_enabled`: false.
 """
 
+import mimetypes
 import posixpath
 import re
 from collections.abc import Callable
@@ -17,10 +18,10 @@ from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from treadle.api.files import header, media_type, raw_path, receive_blob, send_file, too_much_left, verified
+from treadle.api.files import UNKNOWN, header, media_type, raw_path, receive_blob, send_file, too_much_left, verified
 from treadle.api.guard import MAX_BODY, MAX_UPLOAD, answer
 from treadle.api.mlflow.errors import encode, translate
-from treadle.api.mlflow.places import Place, decoded, model_root, of_version, place, run_root, safe
+from treadle.api.mlflow.places import Place, as_read, decoded, folder, model_root, of_version, place, run_root, safe
 from treadle.api.mlflow.table import EMPTY, Context, Int64, ProtocolError, Row, missing, required
 from treadle.operations.artifacts import (
     AbortUpload,
@@ -54,6 +55,23 @@ _GET_RUN, _GET_VERSION, _POST_RUN = "/get-artifact", "/model-versions/get-artifa
 def streams(path: str) -> bool:
     """Whether a path is the proxy's."""
     return path in (_GET_RUN, _GET_VERSION, _POST_RUN) or bool(_PROXY.fullmatch(path) or _MODEL_FILES.fullmatch(path))
+
+
+#: Ends of names, and whole names, of what is shown as plain text, whatever else it is: so does the protocol's own server.
+_TEXTS = frozenset(
+    "txt log err cfg conf cnf cf ini properties prop hocon toml yaml yml xml json js py py3 csv tsv md rst ipynb MLmodel mlproject".split()
+)
+
+
+def shown_as(path: str) -> str:
+    """The media type with which a file is handed out: by its name, and not by what its sender said.
+
+    >>> shown_as("model/MLmodel"), shown_as("a/b.json"), shown_as("c.png"), shown_as("d.unknown")
+    ('text/plain', 'text/plain', 'image/png', 'application/octet-stream')
+    """
+    name = path.rpartition("/")[2]
+    end = posixpath.splitext(name)[1].removeprefix(".") or name
+    return "text/plain" if end in _TEXTS else mimetypes.guess_type(name)[0] or UNKNOWN
 
 
 # ── listings ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -120,13 +138,13 @@ def _list_run(context: Context, request: ListArtifacts) -> dict[str, Any]:
     run_id = request.run_id or request.run_uuid
     if not run_id:
         raise missing("run_id")
-    path = safe(request.path)
+    path = folder(request.path)
     root = run_root(context, run_id)
     return _with_files({"root_uri": root}, listing(context, Place(run_id, path), below=path))
 
 
 def _list_model(context: Context, request: ListModelArtifacts) -> dict[str, Any]:
-    path = safe(request.artifact_directory_path)
+    path = folder(request.artifact_directory_path)
     root = model_root(context, request.model_id)
     return _with_files({"root_uri": root}, listing(context, Place(request.model_id, path), below=path))
 
@@ -227,12 +245,14 @@ class _Exchange:
 
     async def _artifacts(self, path: str) -> None:
         if not path and self._method == "GET":
-            where = place(self._one("path"))
+            where = place(self._one("path"), listed=True)
             files = await run_in_threadpool(listing, self._context, where, below=None)
             await self._tell(_with_files({}, files))
             return
         self._only("GET", "PUT", "DELETE")
         where = place(path)
+        if self._method == "PUT" and path.endswith("/"):
+            raise ProtocolError("INVALID_PARAMETER_VALUE", "Invalid path: it must end in the name of a file.")
         if not where.path and self._method != "GET":
             raise ProtocolError("INVALID_PARAMETER_VALUE", "Invalid path: the root itself can be neither a file nor deleted.")
         if self._method == "GET":
@@ -248,10 +268,26 @@ class _Exchange:
         try:
             file: Artifact = await self._call(GetFile(project=self._context.project, owner=where.owner, path=where.path))
         except TreadleError as error:
-            if error.code == "not_found" and "missing" not in error.details:
+            if error.code != "not_found" or "missing" in error.details:
+                raise
+            meant = await run_in_threadpool(self._meant, where) if "\ufffd" in where.path else None
+            if meant is None:
                 raise ProtocolError("RESOURCE_DOES_NOT_EXIST", f"No such artifact: '{where.path}'") from None
-            raise
-        await send_file(self._scope, self._receive, self._send, self._blobs, file)
+            file = meant
+        shown = msgspec.structs.replace(file, media_type=shown_as(file.path))
+        await send_file(self._scope, self._receive, self._send, self._blobs, shown)
+
+    def _meant(self, where: Place) -> Artifact | None:
+        """The one file that a client means that decoded a name of a listing, as if `10%decline.png` had an escape in it."""
+        folder = ""
+        for part in where.path.split("/"):
+            names = [told["path"] for told in listing(self._context, Place(where.owner, folder), below=folder)]
+            names = [name for name in names if name == posixpath.join(folder, part) or as_read(name.rpartition("/")[2]) == part]
+            if len(names) != 1:
+                return None
+            folder = names[0]
+        found: Artifact = self._context.call(GetFile(project=self._context.project, owner=where.owner, path=folder))
+        return found
 
     async def _put(self, where: Place, limit: int | None = None) -> None:
         key = {"project": self._context.project, "owner": where.owner, "path": where.path}
@@ -272,7 +308,9 @@ class _Exchange:
             wanted = self._one("artifact_file_path")
             if not wanted:
                 raise ProtocolError("BAD_REQUEST", 'Request must include the "artifact_file_path" query parameter.')
-            return Place(decoded(model[1]), safe(wanted))
+            model_id = decoded(model[1])
+            model_root(self._context, model_id)
+            return Place(model_id, safe(wanted))
         return Place(self._one("run_id") or self._one("run_uuid", needed=True), safe(self._one("path", needed=True)))
 
     async def _posted(self) -> None:

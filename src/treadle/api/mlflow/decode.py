@@ -1,5 +1,6 @@
 """Reading requests as the protocol's own server does: leniently in form, and exact in what it says of a value that does not fit."""
 
+import json
 import re
 import typing
 from typing import Any
@@ -83,15 +84,36 @@ def _object(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise invalid(DEEP) from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return {}
+        given = _lenient(body)
     return given if isinstance(given, dict) else {}
+
+
+def _lenient(body: bytes) -> Any:
+    """What Python's reader makes of a body, which takes what no JSON has: NaN, other encodings, and halves of a pair of surrogates, as
+    the names of files that are no UTF-8 have them."""
+    try:
+        return _whole(json.loads(body.decode(json.detect_encoding(body), "surrogatepass")))
+    except RecursionError:
+        raise invalid(DEEP) from None
+    except ValueError:
+        return {}
+
+
+def _whole(given: Any) -> Any:
+    if isinstance(given, str):
+        return given.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(given, list):
+        return [_whole(value) for value in given]
+    if isinstance(given, dict):
+        return {_whole(name): _whole(value) for name, value in given.items()}
+    return given
 
 
 def _without_nulls(given: Any) -> Any:
     if isinstance(given, dict):
         return {name: _without_nulls(value) for name, value in given.items() if value is not None}
     if isinstance(given, list):
-        return [_without_nulls(value) for value in given if value is not None]
+        return [_without_nulls(value) for value in given]
     return given
 
 
@@ -108,6 +130,9 @@ def _refused(said: str, given: Any) -> ProtocolError:
             break
     if not name:
         return invalid(f"The request cannot be read: {said}")
+    listed = re.fullmatch(r"(\w+)\[\d+\]", name)
+    if listed and said.startswith("Expected `str`"):  # a list of texts is one value
+        name, value = listed[1], given[listed[1]]
     return wrong_type(name, shown(value), _KINDS.get(type(value), type(value).__name__))
 
 

@@ -3,6 +3,8 @@
 Clients retry 429 and 5xx for minutes, so what the caller got wrong is never one of these.
 """
 
+import re
+
 import msgspec
 
 from treadle.api.mlflow.table import ProtocolError
@@ -58,7 +60,11 @@ MISSING = {
     "run": "Run with id={id} not found",
     "experiment": "No Experiment with id={id} exists",
     "logged_model": "Logged model with ID '{id}' not found.",
+    "webhook": "Webhook with ID {id} not found.",
 }
+#: What a client is told of an id that is not there and that its own server could not have made.
+NO_EXPERIMENT = "Invalid experiment ID '{id}'. Experiment ID must be a valid integer."
+_NUMBER = re.compile(r"-?\d+")
 TAG = {
     "run": "No tag with name: {name} in run with id {id}",
     "experiment": "No tag with name: {name} in experiment with id {id}",
@@ -70,6 +76,8 @@ BINNED = "The {binned} {id} must be in the 'active' state. Current state is dele
 def translate(error: TreadleError) -> ProtocolError:
     """An error of ours in the protocol's words; our remedy stands behind where the words are ours."""
     told = error.details
+    if told.get("missing") == "experiment" and not _NUMBER.fullmatch(str(told.get("id", ""))):
+        return ProtocolError("INVALID_PARAMETER_VALUE", NO_EXPERIMENT.format(**told))
     if error.code == "not_found" and told.get("missing") in MISSING:
         return ProtocolError("RESOURCE_DOES_NOT_EXIST", MISSING[told["missing"]].format(id=told.get("id", "")))
     if told.get("missing") == "tag" and told.get("thing") in TAG:

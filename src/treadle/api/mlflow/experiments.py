@@ -27,6 +27,9 @@ from treadle.records.tracking import Experiment, Lifecycle
 
 #: Experiments of a page, at most.
 MOST = 50_000
+#: Experiments whose data is asked for at once, at most.
+MOST_ASKED = 20
+_NUMBER = re.compile(r"-?\d+")
 
 
 class Create(Struct, frozen=True):
@@ -81,6 +84,12 @@ class Search(Struct, frozen=True):
     view_type: str | int = ""
 
 
+class SearchDatasets(Struct, frozen=True):
+    """Of which experiments."""
+
+    experiment_ids: list[str] = []
+
+
 def told(experiment: Experiment) -> dict[str, Any]:
     """An experiment as clients read it."""
     found: dict[str, Any] = {
@@ -125,12 +134,14 @@ def find(context: Context, experiment_id: str) -> Experiment:
     """An experiment by its id, or the protocol's error."""
     if not experiment_id:
         raise missing("experiment_id")
-    try:
-        return context.call(ops.GetExperiment(project=context.project, experiment=experiment_id, by="id"))
-    except TreadleError as error:
-        if error.code == "not_found" and not re.fullmatch(r"-?\d+", experiment_id):
-            raise invalid(f"Invalid experiment ID '{experiment_id}'. Experiment ID must be a valid integer.") from error
-        raise
+    return context.call(ops.GetExperiment(project=context.project, experiment=experiment_id, by="id"))
+
+
+def check_ids(context: Context, experiment_ids: list[str]) -> None:
+    """Raises for the first id that is neither a number nor that of an experiment: a slip of the pen, and not a search without a result."""
+    for experiment_id in experiment_ids:
+        if not _NUMBER.fullmatch(experiment_id):
+            find(context, experiment_id)
 
 
 def get(context: Context, request: One) -> Any:
@@ -212,6 +223,23 @@ def search(context: Context, request: Search) -> Any:
     return answer
 
 
+def search_datasets(context: Context, request: SearchDatasets) -> Any:
+    """`experiments/search-datasets`."""
+    asked = len(request.experiment_ids)
+    if not asked:
+        raise invalid("SearchDatasets request must specify at least one experiment_id.")
+    if asked > MOST_ASKED:
+        raise invalid(f"SearchDatasets request cannot specify more than {MOST_ASKED} experiment_ids. Received {asked} experiment_ids.")
+    check_ids(context, request.experiment_ids)
+    found = context.call(ops.SearchInputs(project=context.project, experiments=request.experiment_ids))
+    told = [
+        {"experiment_id": data.experiment_id, "name": data.name, "digest": data.digest}
+        | ({"context": data.context} if data.context else {})
+        for data in found
+    ]
+    return {"dataset_summaries": told} if told else {}
+
+
 ROWS = [
     writing("/experiments/create", Create, create, explain=taken),
     Row("GET", "/experiments/get", One, get),
@@ -223,4 +251,5 @@ ROWS = [
     writing("/experiments/delete-experiment-tag", DeleteTag, delete_tag),
     Row("POST", "/experiments/search", Search, search),
     Row("GET", "/experiments/search", Search, search),
+    Row("POST", "/experiments/search-datasets", SearchDatasets, search_datasets),
 ]

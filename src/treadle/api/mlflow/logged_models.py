@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from treadle.api.mlflow import words
+from treadle.api.mlflow.experiments import check_ids
 from treadle.api.mlflow.runs import LOCATIONS
 from treadle.api.mlflow.table import (
     Context,
@@ -133,9 +134,8 @@ def told(context: Context, model: LoggedModel) -> dict[str, Any]:
             "step": p.step,
             "model_id": model.model_id,
             "run_id": p.run_id,
-            "dataset_name": p.dataset_name,
-            "dataset_digest": p.dataset_digest,
         }
+        | ({"dataset_name": p.dataset_name, "dataset_digest": p.dataset_digest} if p.dataset_name else {})
         for p in model.metrics
     ]
     return {"info": info, "data": words.known_keys({"params": words.pairs(model.params), "metrics": metrics})}
@@ -203,6 +203,7 @@ def log_params(context: Context, request: Params) -> tuple[Any, Any]:
 def search(context: Context, request: Search) -> Any:
     """`logged-models/search`."""
     required(request, "experiment_ids")
+    check_ids(context, request.experiment_ids)
     datasets = [{"name": d.dataset_name, "digest": d.dataset_digest} for d in request.datasets]
     if any(not d["name"] for d in datasets):
         raise invalid("`dataset_name` in the `datasets` clause must be specified.")

@@ -21,6 +21,7 @@ from treadle.api.mlflow.table import (
     required,
     within,
     writing,
+    wrong_type,
 )
 from treadle.operations import tracking as ops
 from treadle.records.errors import TreadleError
@@ -136,6 +137,8 @@ def point(metric: Metric | LogMetric, path: str = "") -> Point:
     check_name(metric.key, f"{path}name", NAME, "Metric name")
     if type(value) is not float:
         value = _number(value, timestamp, path)
+    if bool(metric.dataset_name) != bool(metric.dataset_digest):
+        raise invalid("Both dataset_name and dataset_digest must be provided if one is provided")
     if not 0 <= timestamp <= MAX_MILLIS:
         bound = "of milliseconds, before the year 10000" if timestamp > 0 else ""
         raise invalid(
@@ -161,7 +164,9 @@ def _number(value: float | str, timestamp: int, path: str) -> float | str:
         return value
     try:
         return float(value)
-    except (ValueError, OverflowError):
+    except ValueError:
+        raise wrong_type(f"{path}value", json.dumps(str(value)[:80]), "str") from None
+    except OverflowError:
         raise invalid(
             f"Invalid value {str(value)[:80]!r} for parameter '{path}value' supplied: (timestamp={timestamp}). "
             "Please specify value as a valid double (64-bit floating point)"
@@ -186,7 +191,13 @@ def set_tag(context: Context, request: LogParam) -> tuple[Any, Any]:
     run_id = run_of(request)
     required(request, "key")
     check_name(request.key, "key", NAME)
-    return ops.LogBatch(project=context.project, run_id=run_id, tags={request.key: _cut(request.value, TAG, "value")}), nothing
+    tags = _named({request.key: _cut(request.value, TAG, "value")})
+    return ops.LogBatch(project=context.project, run_id=run_id, tags=tags), nothing
+
+
+def _named(tags: dict[str, str]) -> dict[str, str]:
+    """Tags without an empty name of the run, which keeps the one it has."""
+    return tags if tags.get(words.NAME_TAG, "-") else {key: value for key, value in tags.items() if key != words.NAME_TAG}
 
 
 def delete_tag(context: Context, request: DeleteTag) -> tuple[Any, Any]:
@@ -220,7 +231,7 @@ def log_batch(context: Context, request: LogBatch) -> tuple[Any, Any]:
     for index, tag in enumerate(request.tags):
         check_name(tag.key, f"tags[{index}].key", NAME)
     tags = {tag.key: _cut(tag.value, TAG, f"tags[{index}].value") for index, tag in enumerate(request.tags)}
-    return ops.LogBatch(project=context.project, run_id=run_id, metrics=metrics, params=params, tags=tags), nothing
+    return ops.LogBatch(project=context.project, run_id=run_id, metrics=metrics, params=params, tags=_named(tags)), nothing
 
 
 def _check_batch(name: str, given: int, most: int) -> None:
@@ -297,7 +308,7 @@ def history(context: Context, request: History) -> Any:
     run_id = run_of(request)
     required(request, "metric_key")
     if request.max_results is not None and request.max_results <= 0:
-        raise invalid(f"Invalid value {request.max_results} for parameter 'max_results' supplied. It must be a positive integer")
+        raise invalid(f"Invalid value {request.max_results} for parameter 'max_results' supplied. It must be a positive integer.")
     if request.max_results is None and not request.page_token:
         return _whole(context, request.metric_key, run_id)
     found, page = _points(
@@ -325,6 +336,8 @@ def bulk(context: Context, request: Bulk) -> Any:
         raise invalid(f"GetMetricHistoryBulk request cannot specify more than {RUNS} run_ids. Received {len(request.run_id)} run_ids.")
     if request.metric_key is None:
         raise invalid("GetMetricHistoryBulk request must specify a metric_key.")
+    if request.max_results == 0:
+        return {"metrics": []}
     limit = min(max(request.max_results, 1), BULK)
     found, _ = _points(context, request.metric_key, sorted(set(request.run_id)), limit=limit)
     points = [{**told(p), "run_id": run_id} for run_id in sorted(found) for p in found[run_id]]
@@ -343,21 +356,34 @@ def interval(context: Context, request: Interval) -> Any:
         raise invalid("If either start step or end step are specified, both must be specified.")
     if start is not None and end is not None and start > end:
         raise invalid(f"end_step must be greater than start_step. Found start_step={start} and end_step={end}.")
-    most = 0 if start is not None else request.max_results
-    found, _ = _points(context, request.metric_key, list(dict.fromkeys(request.run_ids)), most=most)
-    points: list[dict[str, Any]] = []
-    for run_id, measured in found.items():
-        inside = [p for p in measured if start is None or end is None or start <= p.step <= end]
-        points += [{**told(p), "run_id": run_id} for p in _thinned(inside, request.max_results)]
-    return {"metrics": points} if points else {}
+    told: list[dict[str, Any]] = []
+    for run_id in dict.fromkeys(request.run_ids):
+        context.call(ops.GetTrackedRun(project=context.project, run_id=run_id))
+        found = context.call(ops.MetricColumns(project=context.project, run_id=run_id, key=request.metric_key))
+        points = zip(found.steps, found.times, found.values, strict=True)
+        inside = sorted((p for p in points if start is None or end is None or start <= p[0] <= end), key=_rank)
+        for step, time, value in (inside[i] for i in _sample(len(inside), request.max_results)):
+            told.append({"key": request.metric_key, "value": value, "timestamp": time // 1000, "step": step, "run_id": run_id})
+    return {"metrics": told} if told else {}
 
 
-def _thinned(points: list[Point], most: int) -> list[Point]:
-    if len(points) <= most:
-        return points
-    if most == 1:
-        return points[-1:]
-    return [points[i * (len(points) - 1) // (most - 1)] for i in range(most)]
+def _rank(point: tuple[int, int, float | str]) -> tuple[int, int, float, bool]:
+    """The order of steps, and NaN as zero within one."""
+    value = float(point[2])
+    return point[0], point[1], 0.0 if value != value else value, value != value
+
+
+def _sample(there: int, most: int) -> list[int]:
+    """Which of so many points in a row are shown where there may be `most`: the first of each of as many equal parts, the longer parts
+    in front, and the last of all in place of the last part's first.
+
+    >>> _sample(10, 5), _sample(3, 5), _sample(7, 1)
+    ([0, 2, 4, 6, 9], [0, 1, 2], [6])
+    """
+    if there <= most:
+        return list(range(there))
+    size, longer = divmod(there, most)
+    return [part * size + min(part, longer) for part in range(most - 1)] + [there - 1]
 
 
 ROWS = [

@@ -108,19 +108,26 @@ def number_of(name: str, version: str) -> int:
 
 def check_model_name(name: str, parameter: str = "name") -> None:
     """A name for a model, or the protocol's error."""
-    if not name:
+    if not name.strip():
         raise missing(parameter)
     if "/" in name or ":" in name:
         raise invalid(f"Invalid model name {name[:200]!r}. Names cannot contain '/' or ':'.")
+    if name in (".", ".."):
+        check_name(name, "name", _LONGEST_NAME)
     within(parameter, name, _LONGEST_NAME)
 
 
-def check_alias(alias: str) -> None:
-    """A name for an alias, or the protocol's error."""
+def check_alias_form(alias: str) -> None:
+    """What an alias may look like that is only read or removed, or the protocol's error."""
     if not re.fullmatch(r"[\w-]+", alias):
         raise invalid(f"Invalid alias name: '{alias[:200]}'. Names may only contain alphanumerics, underscores (_), and dashes (-).")
     if len(alias) > _ALIAS:
         raise invalid(f"'Registered model alias name' exceeds the maximum length of {_ALIAS} characters")
+
+
+def check_alias(alias: str) -> None:
+    """A name for an alias, or the protocol's error."""
+    check_alias_form(alias)
     if alias.lower() == "latest":
         raise invalid("'latest' alias name (case insensitive) is reserved.")
     if re.fullmatch(r"[vV]\d+", alias):

@@ -1,6 +1,7 @@
 """Registered models, their versions, aliases and stages in the protocol's words. Prompts are registered models with a tag."""
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from treadle.api.mlflow.registered import (
     PROMPT,
     STAGES,
     check_alias,
+    check_alias_form,
     check_model_name,
     check_tag,
     explain,
@@ -230,6 +232,7 @@ def set_tag(context: Context, given: ModelTag) -> dict[str, Any]:
 def delete_tag(context: Context, given: ModelTag) -> dict[str, Any]:
     """`registered-models/delete-tag`."""
     required(given, "name", "key")
+    check_tag(given.key, "")
     context.call(ops.UpdateModel(project=context.project, model=given.name, remove_tags=[given.key]))
     return EMPTY
 
@@ -249,6 +252,7 @@ def set_alias(context: Context, given: Alias) -> dict[str, Any]:
 def get_alias(context: Context, given: Alias) -> dict[str, Any]:
     """`GET registered-models/alias`; `latest` is the highest version."""
     required(given, "name", "alias")
+    check_alias_form(given.alias)
     if given.alias.lower() == "latest":
         newest = model_named(context, given.name).newest
         if not newest:
@@ -267,6 +271,7 @@ def get_alias(context: Context, given: Alias) -> dict[str, Any]:
 def delete_alias(context: Context, given: Alias) -> dict[str, Any]:
     """`DELETE registered-models/alias`."""
     required(given, "name", "alias")
+    check_alias_form(given.alias)
     context.call(ops.DeleteAlias(project=context.project, model=given.name, alias=given.alias))
     return EMPTY
 
@@ -281,7 +286,7 @@ def create_version(context: Context, given: CreateVersion) -> dict[str, Any]:
         ops.CreateVersion(
             project=context.project,
             model=given.name,
-            source=given.source,
+            source=_numbered(context, given.source),
             run_id=given.run_id,
             model_id=given.model_id,
             run_link=given.run_link,
@@ -292,6 +297,24 @@ def create_version(context: Context, given: CreateVersion) -> dict[str, Any]:
     if made.model_id:
         _tell_model(context, made)
     return {"model_version": version_answer(made)}
+
+
+_NAMED = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/]+)|/(?P<word>[A-Za-z]+))")
+
+
+def _numbered(context: Context, source: str) -> str:
+    """A source that names another version by alias, stage or `latest`, by its number: what the words mean later is another matter."""
+    named = _NAMED.fullmatch(source)
+    if named is None:
+        return source
+    name, alias, word = named.groups()
+    if alias is not None or word == "latest":
+        return f"models:/{name}/{get_alias(context, Alias(name=name, alias=alias or word))['model_version']['version']}"
+    stage = stage_of(word)
+    found = next((v for v in model_named(context, name).latest if v.stage == stage), None)
+    if found is None:
+        raise invalid(f"No versions of model with name '{name}' and stage '{stage}' found")
+    return f"models:/{name}/{found.number}"
 
 
 def _tell_model(context: Context, made: ModelVersion) -> None:
@@ -382,6 +405,7 @@ def set_version_tag(context: Context, given: VersionTag) -> dict[str, Any]:
 def delete_version_tag(context: Context, given: VersionTag) -> dict[str, Any]:
     """`model-versions/delete-tag`."""
     required(given, "name", "version", "key")
+    check_tag(given.key, "")
     number = number_of(given.name, given.version)
     context.call(ops.SetVersionTags(project=context.project, model=given.name, number=number, remove=[given.key]))
     return EMPTY

@@ -19,18 +19,20 @@ from treadle.api.mlflow.table import (
     check_name,
     check_page_size,
     invalid,
+    missing,
     nothing,
     required,
     within,
     writing,
     wrong_type,
 )
+from treadle.api.mlflow.words import NAME_TAG
 from treadle.operations import tracking as ops
+from treadle.records.states import RunState
 from treadle.records.tracking import DEFAULT_EXPERIMENT, Lifecycle, RunInput, RunModel, TrackedRun
 
 #: Runs of a page, at most.
 MOST = 50_000
-NAME_TAG = "mlflow.runName"
 CONTEXT_TAG = "mlflow.data.context"
 HISTORY_TAG = "mlflow.log-model.history"
 
@@ -101,7 +103,7 @@ class LogOutputs(Struct, frozen=True):
 
     run_id: str = ""
     run_uuid: str = ""
-    models: list[Model] = []
+    models: list[Model] | None = None
 
 
 class LogModel(Struct, frozen=True):
@@ -183,8 +185,7 @@ def told(context: Context, run: TrackedRun) -> dict[str, Any]:
     made = [{"model_id": m.model_id, "step": m.step} for m in run.models if m.role == "output"]
     inputs = {"dataset_inputs": [_input(i) for i in run.inputs], "model_inputs": read}
     found: dict[str, Any] = {"info": info(context, run), "data": words.known_keys(data), "inputs": words.known_keys(inputs)}
-    if made:
-        found["outputs"] = {"model_outputs": made}
+    found["outputs"] = {"model_outputs": made} if made else {}
     return found
 
 
@@ -225,7 +226,15 @@ def create(context: Context, request: Create) -> tuple[Any, Any]:
         git_revision=tags.get("mlflow.source.git.commit"),
         tags=tags,
     )
-    return made, lambda run: {"run": told(context, run)}
+    return made, lambda run: {"run": _new(context, run)}
+
+
+def _new(context: Context, run: TrackedRun) -> dict[str, Any]:
+    """A run as the call that made it is answered: of outputs there is no word yet."""
+    found = told(context, run)
+    if not found["outputs"]:
+        del found["outputs"]
+    return found
 
 
 def _create_at_once(context: Context, request: Create) -> tuple[Any, Any] | None:
@@ -243,16 +252,23 @@ def get(context: Context, request: One) -> Any:
     return {"run": told(context, context.call(ops.GetTrackedRun(project=context.project, run_id=run_of(request))))}
 
 
+def _state(status: str | int | None) -> RunState | None:
+    """The state that a word or a number means; None for none, and for a word that is none."""
+    state = words.STATE.get(int(status) if isinstance(status, str) and status.isdecimal() else status) if status is not None else None
+    if state is None and isinstance(status, int):
+        raise wrong_type("status", str(status), "int")
+    return state
+
+
 def update(context: Context, request: Update) -> Any:
     """`runs/update`; a status that is none changes nothing."""
     run_id = run_of(request)
     ended = check_millis("end_time", request.end_time)
     within("run_name", request.run_name, 400)
-    state = words.STATE.get(request.status) if request.status is not None else None
     changed = ops.UpdateRun(
         project=context.project,
         run_id=run_id,
-        state=state,
+        state=_state(request.status),
         ended=None if ended is None else ended * 1000,
         name=request.run_name or None,
     )
@@ -300,7 +316,8 @@ def log_inputs(context: Context, request: LogInputs) -> tuple[Any, Any]:
 def log_outputs(context: Context, request: LogOutputs) -> tuple[Any, Any]:
     """`runs/outputs`."""
     run_id = run_of(request)
-    required(request, "models")
+    if request.models is None:
+        raise missing("models")
     models = [RunModel(model_id=m.model_id, role="output", step=m.step) for m in request.models]
     return ops.LogInputs(project=context.project, run_id=run_id, models=models), nothing
 
@@ -334,6 +351,7 @@ def search(context: Context, request: Search) -> Any:
     if request.max_results > MOST:
         raise wrong_type("max_results", str(request.max_results), "int")
     check_page_size("max_results", request.max_results, MOST)
+    experiments.check_ids(context, request.experiment_ids)
     view = words.view(request.run_view_type, "run_view_type")
     if not request.experiment_ids:
         return EMPTY

@@ -36,7 +36,9 @@ ABSENT = {
 def absent(path: str) -> ProtocolError | None:
     """The error of a path (`/api/3.0/mlflow/traces/…`) of a part that is not here; None of any other."""
     parts = path.split("/")
-    if path == "/v1/traces" or (len(parts) > 3 and parts[3] in ("jobs", "mcp-servers")):
+    if path == "/graphql":
+        part = "GraphQL"
+    elif path == "/v1/traces" or (len(parts) > 3 and parts[3] in ("jobs", "mcp-servers")):
         part = "Traces" if path == "/v1/traces" else ABSENT[parts[3]]
     elif len(parts) > 4 and parts[3] == "mlflow":
         part = ABSENT.get(parts[4], "")

@@ -1,6 +1,8 @@
 """Webhooks in the protocol's words: kept, listed, changed, tried."""
 
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -10,6 +12,7 @@ from treadle.operations import webhooks as ops
 from treadle.records.ids import new_id
 from treadle.records.models import Webhook
 
+_NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE | re.ASCII)
 _STATES = {"ACTIVE": "active", "DISABLED": "disabled"}
 
 
@@ -66,6 +69,7 @@ class Listing(Struct, frozen=True):
 def create(context: Context, given: Create) -> dict[str, Any]:
     """`POST webhooks`."""
     required(given, "name", "url", "events")
+    _check(given.name, given.url)
     made = context.call(
         ops.CreateWebhook(
             project=context.project,
@@ -89,7 +93,7 @@ def get(context: Context, given: One) -> dict[str, Any]:
 def listing(context: Context, given: Listing) -> dict[str, Any]:
     """`GET webhooks`."""
     if not 1 <= given.max_results <= 1000:
-        raise invalid(f"Invalid value {given.max_results} for parameter 'max_results' supplied. It must be between 1 and 1000.")
+        raise invalid("max_results must be between 1 and 1000.")
     page = given.page_token or None
     found = context.call(ops.ListWebhooks(project=context.project, limit=given.max_results, page=page))
     answer: dict[str, Any] = {"webhooks": [_answer(w) for w in found.items]} if found.items else {}
@@ -98,6 +102,7 @@ def listing(context: Context, given: Listing) -> dict[str, Any]:
 
 def update(context: Context, given: Update) -> dict[str, Any]:
     """`PATCH webhooks/ID`."""
+    _check(given.name, given.url)
     done = context.call(
         ops.UpdateWebhook(
             project=context.project,
@@ -127,12 +132,33 @@ def test(context: Context, given: Trial) -> dict[str, Any]:
     return {"result": {"success": done.success, **{name: value for name, value in told.items() if value is not None}}}
 
 
+def _check(name: str | None, url: str | None) -> None:
+    """What a webhook of the protocol may be called, and the literal words for an address that is none."""
+    if name is not None and not _NAME.fullmatch(name):
+        raise invalid(
+            f"Webhook name {name[:100]!r} is invalid. It must start and end with a letter or digit, be less than 63 characters long, and "
+            "contain only letters, digits, dots (.), underscores (_), and hyphens (-)."
+        )
+    if url is None:
+        return
+    if not url.strip():
+        raise invalid(f"Webhook URL cannot be empty or just whitespace: {url[:100]!r}")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise invalid(f"Invalid webhook URL {url[:200]!r}: {error!r}") from error
+    if parts.scheme not in ("https", "http"):
+        raise invalid(f"Invalid webhook URL scheme: {parts.scheme[:40]!r}. Allowed schemes are: https.")
+    if not parts.hostname:
+        raise invalid(f"Webhook URL must include a hostname: {url[:200]!r}")
+
+
 def _answer(webhook: Webhook) -> dict[str, Any]:
     parts = [event.partition(".") for event in webhook.events]
     return {
         "webhook_id": webhook.webhook_id,
         "name": webhook.name,
-        "description": webhook.description,
+        **({"description": webhook.description} if webhook.description else {}),
         "url": webhook.url,
         "events": [{"entity": entity.upper(), "action": action.upper()} for entity, _, action in parts],
         "status": webhook.state.upper(),
@@ -142,7 +168,7 @@ def _answer(webhook: Webhook) -> dict[str, Any]:
 
 
 def _events(events: list[Event]) -> list[str]:
-    return [f"{event.entity.lower()}.{event.action.lower()}" for event in events]
+    return list(dict.fromkeys(f"{event.entity.lower()}.{event.action.lower()}" for event in events))
 
 
 def _state(status: str) -> str:

@@ -10,6 +10,7 @@ from treadle.api.mlflow.table import invalid, wrong_type
 from treadle.records.clock import micros
 from treadle.records.states import RunState
 from treadle.records.tracking import View
+from treadle.registry.sources import STORES, in_store
 
 #: The protocol's word for each state of a run.
 STATUS = {
@@ -43,8 +44,8 @@ _VIEWS: dict[str | int, View] = {
     2: View.deleted,
     3: View.all,
 }
-#: Where clients write files themselves: object stores and file systems of many machines, never a path of this one.
-_REMOTE = ("s3", "gs", "wasbs", "abfss", "abfs", "hdfs", "viewfs", "dbfs", "r2", "b2", "oci", "swift")
+#: The tag that is a run's name.
+NAME_TAG = "mlflow.runName"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _ADJECTIVES = (
     "able amber bold brisk calm candid clever crisp dapper eager fair fond gentle glad grand handy humble jolly keen kind learned lively "
@@ -124,9 +125,12 @@ def check_location(given: str) -> None:
     name = scheme[1].lower()
     if name == "mlflow-artifacts" and rest.startswith("/") and not rest.startswith("//"):
         return
-    if name in _REMOTE and rest.startswith("//") and len(rest) > 2:
+    if in_store(given):  # where clients write files themselves: never a path of this machine, nor a host of anybody's choice
         return
-    raise invalid(f"{bad} Its scheme must be mlflow-artifacts (of this server: one slash), or one of {', '.join(_REMOTE)}.")
+    raise invalid(
+        f"{bad} It must be mlflow-artifacts:/… (of this server: one slash), or an address of a store ({', '.join(STORES)}) that names no "
+        "host but its maker's."
+    )
 
 
 def known_keys(found: dict[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,10 @@ def find_model(connection: Connection, project: str, model: str) -> RegisteredMo
 
 
 def rename_model(tx: Connection, project: str, model: str, name: str, now: dt.datetime) -> None:
-    """Give a model, its tags, versions and aliases another name, which nobody has; the numbers given under both stay given."""
+    """Give a model, its tags, versions and aliases another name, which nobody has; the numbers given under both stay given.
+
+    Copies of its versions, which name what they are copies of, follow.
+    """
     row = tx.execute(select(t.models).where(_r.project == project, _r.model == model)).mappings().one()
     insert_new(tx, t.models, {**row, "model": name, "updated": now})
     aliases = tx.execute(select(t.aliases).where(_a.project == project, _a.model == model)).mappings().all()
@@ -123,6 +126,10 @@ def rename_model(tx: Connection, project: str, model: str, name: str, now: dt.da
         for subject in set(tx.execute(select(table.c.subject).where(*of)).scalars()):
             moved = f"model/{name}/{subject.rpartition('/')[2]}"
             tx.execute(update(table).where(table.c.project == project, table.c.subject == subject).values(subject=moved))
+    copied = (_v.project == project, _v.source.startswith(f"models:/{model}/", autoescape=True))
+    for source in set(tx.execute(select(_v.source).where(*copied)).scalars()):
+        moved = f"models:/{name}/{source.rpartition('/')[2]}"
+        tx.execute(update(t.model_versions).where(_v.project == project, _v.source == source).values(source=moved))
     n = t.model_numbers.c
     given = tx.execute(select(func.max(n.last)).where(n.project == project, n.model.in_([model, name]))).scalar()
     if given is not None:

@@ -210,6 +210,18 @@ def inputs_of(connection: Connection, project: str, run_ids: Sequence[str]) -> d
     return found
 
 
+def data_read(connection: Connection, project: str, experiments: Sequence[str], limit: int) -> list[tuple[str, str, str, str]]:
+    """Experiment, name, digest and context of data that runs read, each once."""
+    found: list[tuple[str, str, str, str]] = []
+    for some, marks in chunks(experiments):
+        statement = (
+            "SELECT DISTINCT experiment, name, digest, context FROM run_inputs "
+            f"WHERE project = ? AND experiment IN ({marks}) ORDER BY experiment, name, digest, context LIMIT ?"
+        )
+        found += fetch(connection, statement, project, *some, limit)
+    return found[:limit]
+
+
 def models_of(connection: Connection, project: str, run_ids: Sequence[str]) -> dict[str, list[RunModel]]:
     """Logged models that runs read and made, by run."""
     found: dict[str, list[RunModel]] = {}
