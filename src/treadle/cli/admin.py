@@ -1,6 +1,7 @@
 """`doctor`, `audit`, `actor`, `token`, `backup`, `restore`, `gc`, `version`: keeping a home."""
 
 import importlib.metadata
+import shlex
 from pathlib import Path
 
 import click
@@ -327,7 +328,7 @@ def restore(session: Session, source: Path) -> None:
     if session.as_json:
         show.as_json(told)
     else:
-        click.echo(f"Restored to {session.home}. Check it: treadle doctor --home {session.home}")
+        click.echo(f"Restored to {session.home}. Check it: treadle doctor --home {shlex.quote(str(session.home))}")
 
 
 @click.command()
