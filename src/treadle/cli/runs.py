@@ -315,9 +315,7 @@ def _show_run(session: Session, made: Run) -> None:
         click.echo(f"  {made.error}")
     if made.state is RunState.failed:
         click.echo(f"  To do: Look: treadle logs {made.run_id}. Where the cause is outside the code: treadle resume {made.run_id}")
-        click.echo(
-            "         A run keeps its code. Where that was mended: treadle apply, and run again; unchanged steps are cached."
-        )
+        click.echo("         A run keeps its code. Where that was mended: treadle apply, and run again; unchanged steps are cached.")
 
 
 def _took(r: Run) -> str:

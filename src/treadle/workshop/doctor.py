@@ -204,7 +204,7 @@ def _database(layout: Layout, store: str | None) -> Iterable[Finding]:
     from treadle.store.db import ping  # noqa: PLC0415  (the rest of doctor must work where the database's driver does not)
     from treadle.workshop.home import open_home, store_url  # noqa: PLC0415  (the same)
 
-    url = store_url(layout, None) if store is None else store
+    url = store_url(layout) if store is None else store
     if url == layout.database_url and not layout.database.exists():
         yield _finding(
             "database", False, f"{layout.database} is not there", "Make it: treadle apply. Or bring a backup back: treadle restore SOURCE"

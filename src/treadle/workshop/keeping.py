@@ -5,9 +5,12 @@ from typing import Any
 
 import msgspec
 
+from treadle.ledger import sealer
 from treadle.records.layout import Layout
 from treadle.store import backup as store
-from treadle.workshop.home import Workshop
+from treadle.store.db import Database
+from treadle.store.migrate import ensure
+from treadle.workshop.home import Workshop, store_url
 
 
 def backup(workshop: Workshop, target: Path) -> dict[str, Any]:
@@ -15,9 +18,22 @@ def backup(workshop: Workshop, target: Path) -> dict[str, Any]:
     return _plain(store.backup(workshop.layout, workshop.database, target))
 
 
-def restore(source: Path, layout: Layout) -> dict[str, Any]:
-    """Make a home from a copy; refused where the home is not empty."""
-    return _plain(store.restore(source, layout))
+def restore(source: Path, layout: Layout, address: str | None = None) -> dict[str, Any]:
+    """Make a home from a copy; refused where the home is not empty.
+
+    Args:
+        address: URL of an empty metadata database; the home's own SQLite file where None.
+    """
+    if address is None:
+        made = store.restore(source, layout)
+    else:
+        with Database.open(address) as empty:
+            made = store.restore(source, layout, empty, address=address)
+    with Database.open(store_url(layout)) as database:
+        ensure(database)
+        heads = (sealer.heads_path(made.home_id), sealer.heads_path(sealer.home_id(database)))
+        later = sealer.carry_heads(*heads, database)
+    return _plain(made) | {"later_events": later}
 
 
 def _plain(told: Any) -> dict[str, Any]:

@@ -105,9 +105,7 @@ def _settings(root: Path) -> dict[str, str]:
         raise TreadleError(f"{path} is not readable: {error}.", remedy=f"Mend it: {path}", code="bad_definition") from error
     for key, value in settings.items():
         if key not in ("project", "module"):
-            raise TreadleError(
-                f"{path}: there is no setting {key!r}.", remedy="It takes: project, module", code="bad_definition"
-            )
+            raise TreadleError(f"{path}: there is no setting {key!r}.", remedy="It takes: project, module", code="bad_definition")
         if not isinstance(value, str):
             raise TreadleError(f"{path}: {key} is {value!r} and takes a text.", remedy=f'Write: {key} = "NAME"', code="bad_definition")
     if not settings.get("project"):
