@@ -144,6 +144,8 @@ def test_bad_requests_get_an_error_body(web, method, path, body, status, code):
     assert code in CODES
     assert answer["what"]
     assert answer["remedy"]
+    # what a client of the Open Inference Protocol shows its user
+    assert answer.get("error") == (f"{answer['what']} {answer['remedy']}" if path.startswith("/v2") else None)
 
 
 def test_a_wrong_column_is_named_and_the_rejection_logged(home, web):

@@ -192,4 +192,4 @@ class _Server(uvicorn.Server):
         fresh = self._note.with_suffix(f".{os.getpid()}.tmp")
         fresh.write_text(json.dumps(self._told))
         fresh.replace(self._note)
-        log.info("listening on %s", self._told["url"])
+        log.info("listening on %s port %s: %s", self._told["host"], self._told["port"], self._told["url"])

@@ -1,6 +1,7 @@
 """`doctor`, `audit`, `actor`, `token`, `backup`, `restore`, `gc`, `version`: keeping a home."""
 
 import importlib.metadata
+import shlex
 from pathlib import Path
 
 import click
@@ -329,11 +330,13 @@ def restore(session: Session, source: Path) -> None:
     from treadle.records.layout import Layout
     from treadle.workshop.keeping import restore as back
 
-    told = back(source, Layout(session.home))
+    told = back(source, Layout(session.home), session.store)
     if session.as_json:
         show.as_json(told)
     else:
-        click.echo(f"Restored to {session.home}. Check it: treadle doctor --home {session.home}")
+        click.echo(f"Restored to {session.home}, a home of its own. Check it: treadle doctor --home {shlex.quote(str(session.home))}")
+        if told["later_events"]:
+            click.echo(f"The home it was copied from has published {told['later_events']} more events since; they are not in it.")
 
 
 @click.command()

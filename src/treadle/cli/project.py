@@ -11,6 +11,7 @@ from treadle.cli import show
 from treadle.cli.session import Session, verb
 from treadle.operations.workshop import Applied, ApplyProject, GetApplied, Plan
 from treadle.records.errors import TreadleError
+from treadle.records.ids import NAME, NAME_RULE
 
 _TOML = 'project = "{name}"\nmodule = "loop"\n'
 _IGNORE = ".treadle/\n__pycache__/\n"
@@ -54,8 +55,8 @@ def init(folder: Path, name: str | None, example: str | None, as_json: bool, hom
       treadle init flights --example flights
     """
     name = name or folder.resolve().name
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise TreadleError(f"{name!r} is no name for a project.", remedy="Use letters, digits, - and _: treadle init --name NAME")
+    if not NAME.fullmatch(name):
+        raise TreadleError(f"{name[:80]!r} is no name for a project.", remedy=f"{NAME_RULE} Give it one: treadle init --name NAME")
     files = _example(example) if example else {"treadle.toml": _TOML.format(name=name), "loop.py": _LOOP, ".gitignore": _IGNORE}
     there = [file for file in files if (folder / file).exists()]
     if "treadle.toml" in there:

@@ -22,6 +22,7 @@ from treadle.records.states import RunState
 
 ENDED = (RunState.finished, RunState.failed, RunState.cancelled)
 _POLL = 0.2
+_PATIENCE = 10  # seconds that an interrupted verb lets its work end
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -70,7 +71,7 @@ def run(  # noqa: PLR0913  (each is an option of the verb)
         return 0
     if not session.as_json:
         click.echo(f"{made.run_id}  {pipeline} in {environment}")
-    with _worked(session):
+    with _worked(session, made.run_id):
         return _follow(session, name, made.run_id)
 
 
@@ -203,7 +204,7 @@ def resume(session: Session, run_id: str, project: str | None, detach: bool) -> 
     if detach:
         _show_run(session, made)
         return 0
-    with _worked(session):
+    with _worked(session, run_id):
         return _follow(session, name, run_id, after=seen[-1].number if seen else 0)
 
 
@@ -241,12 +242,19 @@ def _parameters(words: tuple[str, ...]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _worked(session: Session) -> Iterator[None]:
-    """See that the queue is worked: by a worker of this home, by the server's, or else by a thread of this process."""
+def _worked(session: Session, run_id: str) -> Iterator[None]:
+    """See that the queue is worked: by a worker of this home, by the server's, or else by a thread of this process.
+
+    An interrupted verb says what becomes of the run.
+    """
     from treadle.workshop.supervisor import living
 
     if session.url or any(note.name.startswith("worker") for note in living(session.workshop.layout)):
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            click.echo(f"\nThe run goes on. Follow it: treadle logs {run_id} -f   End it: treadle cancel {run_id}", err=True)
+            raise
         return
     from treadle.workshop.loops import Loop
 
@@ -262,9 +270,13 @@ def _worked(session: Session) -> Iterator[None]:
     thread.start()
     try:
         yield
+    except KeyboardInterrupt:
+        click.echo(f"\nWaiting for what runs, at most {_PATIENCE} s (Ctrl-C again: not at all).", err=True)
+        click.echo(f"A worker, or the next treadle run, goes on with what is left. End it: treadle cancel {run_id}", err=True)
+        raise
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(_PATIENCE)
         loop.seal()
 
 
@@ -302,7 +314,8 @@ def _show_run(session: Session, made: Run) -> None:
     if made.error:
         click.echo(f"  {made.error}")
     if made.state is RunState.failed:
-        click.echo(f"  To do: treadle logs {made.run_id}, then after mending it: treadle resume {made.run_id}")
+        click.echo(f"  To do: Look: treadle logs {made.run_id}. Where the cause is outside the code: treadle resume {made.run_id}")
+        click.echo("         A run keeps its code. Where that was mended: treadle apply, and run again; unchanged steps are cached.")
 
 
 def _took(r: Run) -> str:

@@ -8,6 +8,8 @@ from treadle.records.definitions import DTYPES, LABEL_SOURCES, Check, Column, Da
 from treadle.records.errors import TreadleError
 
 _ABOUT = {"max_shift", "owner", "license", "description", "provenance", "restrictions", "only_in", "tags", "was"}
+_LONGEST = 100  # bytes of a dataset's name, which is that of its folder
+
 _PYTHON = {str: "string", int: "int64", float: "float64", bool: "bool", dt.datetime: "datetime", dt.date: "date"}
 
 
@@ -76,7 +78,7 @@ def dataset(
     """A table that grows by versions.
 
     Args:
-        name: letters, digits, `_` and `-`.
+        name: letters, digits, `_` and `-`, at most 100 bytes.
         time: the column of the moment at which a row is *known* (UTC).
         key: the columns that identify a row; of rows with one key the newest counts.
         columns: the schema, as columns or as `{name: dtype}`; taken from the first rows where it is left out.
@@ -88,8 +90,8 @@ def dataset(
     Raises:
         TreadleError: `bad_definition`.
     """
-    if not name or not name.replace("_", "").replace("-", "").isalnum():
-        raise _wrong(f"{name!r} is no dataset name.", "Use letters, digits, '_' and '-'.")
+    if not name.replace("_", "").replace("-", "").isalnum() or len(name.encode()) > _LONGEST:
+        raise _wrong(f"{name[:80]!r} is no dataset name.", f"Use letters, digits, '_' and '-', at most {_LONGEST} bytes.")
     listed: tuple[Column, ...] = ()
     if isinstance(columns, Mapping):
         listed = tuple(column(str(n), d) for n, d in columns.items())

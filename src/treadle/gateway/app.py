@@ -123,7 +123,7 @@ class Gateway:
             else:
                 answer, content_type = self._get(scope["method"], kind, name, version, path)
         except TreadleError as error:
-            status, answer = self._refused(error, kind, name, request_id, started, logged=seen)
+            status, answer = self._refused(error, kind, name, request_id, started, logged=seen, v2=path.startswith("/v2"))
         await send({"type": "http.response.start", "status": status, "headers": [content_type, (b"content-length", b"%d" % len(answer))]})
         await send({"type": "http.response.body", "body": answer})
 
@@ -137,7 +137,7 @@ class Gateway:
             seen = True
             return 200, (self._predict if kind == "predict" else self._infer)(name, version, body, request_id, started)
         except TreadleError as error:
-            return self._refused(error, kind, name, request_id, started, logged=seen)
+            return self._refused(error, kind, name, request_id, started, logged=seen, v2=kind == "infer")
 
     def _predict(self, name: str, version: str, body: bytes, request_id: str, started: int) -> bytes:
         try:
@@ -198,13 +198,15 @@ class Gateway:
             }
         )
 
-    def _refused(self, error: TreadleError, kind: str, name: str, request_id: str, started: int, *, logged: bool) -> tuple[int, bytes]:
+    def _refused(
+        self, error: TreadleError, kind: str, name: str, request_id: str, started: int, *, logged: bool, v2: bool
+    ) -> tuple[int, bytes]:
         status = error.details.get("status") or STATUS[error.code]
         if error.code in ("denied", "unauthenticated"):  # counted, but strangers do not write into the log
             self.serving.metrics.observe("", status, 0, (time.perf_counter_ns() - started) / 1e9)
         elif not logged and kind in ("predict", "infer"):
             self.serving.reject(name, error, request_id=request_id, started=started, status=status)
-        return status, _encode(error.body())
+        return status, oip.refusal(error) if v2 else _encode(error.body())
 
     async def _on_disk(self) -> None:
         loop = asyncio.get_running_loop()

@@ -105,6 +105,11 @@ def answer(request: Request, served: Served, given: Answer) -> bytes:
     return _encode(body)
 
 
+def refusal(error: TreadleError) -> bytes:
+    """An error as the protocol has it: one sentence under `error`, which its clients show; the parts of an `ErrorBody` beside it."""
+    return _encode({"error": f"{error.what} {error.remedy}", **msgspec.to_builtins(error.body())})
+
+
 def metadata(served: Served) -> dict[str, Any]:
     """Model metadata: what the champion takes and gives."""
     model = _model(served)

@@ -6,7 +6,6 @@ the answer under its idempotency key. A retried key gives the first answer back;
 
 import datetime as dt
 import functools
-import re
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -21,12 +20,12 @@ from treadle.records.calls import ROLE_ORDER, Actor, Call, Role
 from treadle.records.clock import Clock, SystemClock, utc
 from treadle.records.digests import canonical, digest_of
 from treadle.records.errors import TreadleError
+from treadle.records.ids import NAME, NAME_RULE
 from treadle.store.db import Connection, Database
 from treadle.store.queries import events as queries
 
 #: Longest part of a request, in bytes of JSON, that stands in its event as it is.
 _LARGE = 8192
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Unchanged(Struct, frozen=True):
@@ -201,10 +200,10 @@ def check_names(request: Any, *, reads: bool = True) -> None:
     """
     for field, exempt in (("project", "*" if reads else None), ("environment", "")):
         name = getattr(request, field, None)
-        if name is not None and name != exempt and not _NAME.fullmatch(name):
+        if name is not None and name != exempt and not NAME.fullmatch(name):
             raise TreadleError(
                 f"{name[:80]!r} is no name for a{'n' if field == 'environment' else ''} {field}.",
-                remedy="Use letters, digits, '.', '_' and '-', at most 100, beginning with a letter or digit.",
+                remedy=NAME_RULE,
                 details={"field": field},
             )
 

@@ -67,6 +67,22 @@ def home_id(database: Database) -> str:
         return home.get_value(connection, "home_id") or ""
 
 
+def carry_heads(old: Path, new: Path, database: Database) -> int:
+    """Publish for a restored home the heads that the home it was copied from published up to the copy; how many events it published after.
+
+    The copy's chain stays bound to what was published, and the two homes go separate ways from there.
+    """
+    with database.read() as connection:
+        last, _ = queries.last_head(connection) or (0, chain.GENESIS)
+    if not old.exists():
+        return 0
+    heads, _ = chain.published(old)
+    for seq, hash in sorted(heads.items()):
+        if seq <= last:
+            publish_head(new, chain.Head(seq=seq, hash=hash, time=_clock.now()))
+    return max(max(heads, default=0) - last, 0)
+
+
 def publish_head(path: Path, head: chain.Head) -> None:
     """Append a head to the file and have it on disk. A line is written in one go, so several sealers may publish."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,11 @@ An id is a prefix that says what it names, and 26 characters of Crockford base 3
 """
 
 import os
+import re
 import time
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # of a project or an environment: they become keys and folder names
+NAME_RULE = "Use letters, digits, '.', '_' and '-', at most 100, beginning with a letter or digit."
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 

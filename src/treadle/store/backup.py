@@ -29,6 +29,7 @@ from sqlalchemy import Connection, func, insert, select
 from treadle.plugins.storage import CollectableBlobs
 from treadle.records.clock import SystemClock
 from treadle.records.errors import TreadleError
+from treadle.records.ids import new_id
 from treadle.records.layout import Layout
 from treadle.store import migrate, tables
 from treadle.store.blobs import place
@@ -99,11 +100,13 @@ def backup(layout: Layout, database: Database, blobs: CollectableBlobs, target: 
     return made
 
 
-def restore(source: Path, layout: Layout, database: Database | None = None) -> Backup:
-    """Make a home from a backup.
+def restore(source: Path, layout: Layout, database: Database | None = None, *, url: str = "") -> Backup:
+    """Make a home from a backup. It gets an id of its own: the home that was copied may live on, and both publish their heads by their id.
+    One whose blobs stay in a bucket keeps its id, as the bucket is one home's.
 
     Args:
-        database: an opened, empty PostgreSQL database that the metadata shall go to; the home's own SQLite file where None.
+        database: an opened, empty database that the metadata shall go to; the home's own SQLite file where None.
+        url: that database's, which the home keeps.
 
     Raises:
         TreadleError: `conflict` where the home is not empty, `not_found` or `corrupt` for a backup that is none or not whole,
@@ -122,12 +125,16 @@ def restore(source: Path, layout: Layout, database: Database | None = None) -> B
             path.parent.mkdir(parents=True, exist_ok=True)
             if not (source / file.path).exists() or _copy(source / file.path, path) != file.digest:
                 raise _corrupt(source, file.path)
-        if made.blobs:
+        if made.blobs:  # only one of them can own the bucket, so this one goes on as what it was
             _look_for(made, source, new)
             _write(Layout(new).blobs_url, f"{made.blobs}\n".encode())
+        else:
+            _as_another_home(new / "treadle.db")
         if database is not None:
             load_database(new / "treadle.db", database)
-            (new / "treadle.db").unlink()
+            for side in ("", ".gate", ".lock"):
+                (new / f"treadle.db{side}").unlink(missing_ok=True)
+            _write(new / "store.url", f"{url}\n".encode())
     return made
 
 
@@ -161,8 +168,15 @@ def verify(source: Path) -> list[str]:
 
 # ── the metadata database ────────────────────────────────────────────────────────────────────────────────────────────
 
+_NEW_ID = "UPDATE home SET value = ? WHERE name = 'home_id'"
 _HOME_ID = "SELECT value FROM home WHERE name = 'home_id'"
 _REVISION = "SELECT version_num FROM alembic_version"
+
+
+def _as_another_home(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(_NEW_ID, [new_id("home")])
+    _sync(path)
 
 
 def copy_database(database: Database, path: Path) -> None:

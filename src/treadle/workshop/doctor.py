@@ -5,6 +5,7 @@ Each check looks at one thing and changes nothing; one that fails does not keep 
 """
 
 import datetime as dt
+import errno
 import importlib.metadata
 import os
 import platform
@@ -65,7 +66,9 @@ def _guarded(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
     except TreadleError as error:
         return [_finding(name, False, error.what, error.remedy)]
     except OSError as error:
-        return [_finding(name, False, f"{error.strerror or error}: {error.filename or ''}".strip(), "Check the path and its permissions.")]
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "Free space on the disk that holds the home (df -h)." if full else "Check the path and its permissions."
+        return [_finding(name, False, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", remedy)]
 
 
 def _python() -> list[Finding]:
@@ -205,7 +208,7 @@ def _database(layout: Layout, store: str | None) -> Iterable[Finding]:
     from treadle.workshop.blobs import there  # noqa: PLC0415  (the same)
     from treadle.workshop.home import open_home, store_url  # noqa: PLC0415  (the same)
 
-    url = store_url(layout, None) if store is None else store
+    url = store_url(layout) if store is None else store
     if url == layout.database_url and not layout.database.exists():
         yield _finding(
             "database", False, f"{layout.database} is not there", "Make it: treadle apply. Or bring a backup back: treadle restore SOURCE"

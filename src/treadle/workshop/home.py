@@ -25,7 +25,7 @@ from treadle.registry.service import Registry
 from treadle.releases.publish import Publisher
 from treadle.releases.service import Releases
 from treadle.store.db import Database
-from treadle.store.migrate import ensure
+from treadle.store.migrate import ensure, revision
 from treadle.store.queries import home as home_queries
 from treadle.store.queries.disposable import empty
 from treadle.tracking.service import services as tracking_services
@@ -138,10 +138,15 @@ def open_home(
     """
     layout = Layout(home_path(root))
     layout.root.mkdir(parents=True, exist_ok=True)
-    database = Database.open(store_url(layout, store))
+    database = Database.open(store or store_url(layout))
     try:
+        if store and store != store_url(layout):
+            _move(layout, store, database)
         ensure(database, marks={DISPOSABLE: "yes"} if disposable_asked() else None)
-        return Workshop(layout, database, open_blobs(layout, blobs, home_id(database)), clock=clock, actor=actor)
+        workshop = Workshop(layout, database, open_blobs(layout, blobs, home_id(database)), clock=clock, actor=actor)
+        if store:
+            _keep(layout, store)
+        return workshop
     except BaseException:
         database.close()
         raise
@@ -152,11 +157,26 @@ def disposable_asked() -> bool:
     return os.environ.get("TREADLE_DISPOSABLE") == "1"
 
 
-def store_url(layout: Layout, store: str | None) -> str:
-    """The metadata database of a home: as told now, as told before (`store.url` in the home), or its own SQLite file."""
+def store_url(layout: Layout) -> str:
+    """The metadata database of a home: as told before (`store.url` in the home), or its own SQLite file."""
     kept = layout.root / STORE_FILE
-    if store:
-        if store != layout.database_url:
-            kept.write_text(store + "\n")
-        return store
     return kept.read_text().strip() if kept.exists() else layout.database_url
+
+
+def _keep(layout: Layout, store: str) -> None:
+    kept = layout.root / STORE_FILE
+    if store == layout.database_url:
+        kept.unlink(missing_ok=True)
+    elif store_url(layout) != store:
+        kept.write_text(store + "\n")
+
+
+def _move(layout: Layout, store: str, database: Database) -> None:
+    """A home with metadata takes the address of another database only if there is a home in it: an empty one would hide all it has."""
+    has = (layout.root / STORE_FILE).exists() or layout.database.exists()
+    if has and store != layout.database_url and revision(database) is None:
+        raise TreadleError(
+            f"{layout.root} has its metadata elsewhere, and the database of --store is empty.",
+            remedy="Leave --store out. To move the home: treadle backup COPY, then treadle restore COPY --home NEW --store URL",
+            code="conflict",
+        )

@@ -5,6 +5,7 @@ module's top-level values that are definitions, or carry one as `.definition`, a
 """
 
 import importlib
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -102,9 +103,14 @@ def _settings(root: Path) -> dict[str, str]:
         settings = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TreadleError(f"{path} is not readable: {error}.", remedy=f"Mend it: {path}", code="bad_definition") from error
+    for key, value in settings.items():
+        if key not in ("project", "module"):
+            raise TreadleError(f"{path}: there is no setting {key!r}.", remedy="It takes: project, module", code="bad_definition")
+        if not isinstance(value, str):
+            raise TreadleError(f"{path}: {key} is {value!r} and takes a text.", remedy=f'Write: {key} = "NAME"', code="bad_definition")
     if not settings.get("project"):
         raise TreadleError(f"{path} names no project.", remedy='Add a line: project = "NAME"', code="bad_definition")
-    return {"project": str(settings["project"]), "module": str(settings.get("module", "loop"))}
+    return {"project": settings["project"], "module": settings.get("module", "loop")}
 
 
 def _import(root: Path, name: str) -> ModuleType:
@@ -126,14 +132,26 @@ def _import(root: Path, name: str) -> ModuleType:
         ) from error
     except TreadleError:
         raise
-    except Exception as error:
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise _failed(name, root, error) from error
         raise TreadleError(
-            f"Importing {name} from {root} failed: {type(error).__name__}: {error} ({_place(error, root)}).",
-            remedy=f"Try it by itself: cd {root} && python -c 'import {name}'",
+            f"{root} has no {name.replace('.', '/')}.py, the module of definitions.",
+            remedy=f'Make it, or name another in {root / SETTINGS}: module = "NAME"',
             code="bad_definition",
         ) from error
+    except (Exception, SystemExit) as error:
+        raise _failed(name, root, error) from error
     finally:
         sys.dont_write_bytecode = kept
+
+
+def _failed(name: str, root: Path, error: BaseException) -> TreadleError:
+    return TreadleError(
+        f"Importing {name} from {root} failed: {type(error).__name__}: {error} ({_place(error, root)}).",
+        remedy=f"Try it by itself: cd {shlex.quote(str(root))} && python -c 'import {name}'",
+        code="bad_definition",
+    )
 
 
 def _place(error: BaseException, root: Path) -> str:

@@ -119,6 +119,8 @@ def test_a_run_with_wrong_parameters_ends_in_two_and_leaves_nothing(treadle: Ter
 def test_definitions_that_cannot_be_read(treadle: Terminal) -> None:
     treadle("plan", code=2)
     assert "treadle init" in treadle.err
+    treadle("init", "über", code=2)
+    assert not Path("über").exists()
     treadle("init")
     Path("loop.py").write_text("import treadle as tr\nx = (\n")
     treadle("plan", code=2)
@@ -199,8 +201,9 @@ def test_backup_restore_and_garbage(treadle: Terminal, tmp_path: Path) -> None:
     before = treadle.json("runs")
     treadle("backup", str(tmp_path / "copy"))
     treadle("restore", str(tmp_path / "copy"), code=4)
-    treadle("restore", str(tmp_path / "copy"), "--home", str(tmp_path / "new"))
-    assert treadle.json("runs", "--home", str(tmp_path / "new")) == before
+    new = str(tmp_path / "a new one")
+    assert f"treadle doctor --home '{new}'" in treadle("restore", str(tmp_path / "copy"), "--home", new)
+    assert treadle.json("runs", "--home", new) == before
     assert treadle.json("gc")["dry_run"] is True
     treadle("gc", "--min-age", "soon", code=2)
 

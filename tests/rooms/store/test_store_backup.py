@@ -65,7 +65,7 @@ def test_a_backup_is_whole_and_comes_back(layout, database, blobs, tmp_path):
     with Database.open(new.database_url) as restored:
         migrate.ensure(restored)
         assert audit.verify(restored, tmp_path / "heads").intact
-        assert sealer.home_id(restored) == sealer.home_id(database) == made.home_id
+        assert sealer.home_id(restored) != sealer.home_id(database) == made.home_id
         tell(restored, 20)
     assert LocalBlobs(new.blobs).get(blobs.put(b"blob 3")) == b"blob 3"
     with contextlib.closing(sqlite3.connect(new.online("p", "dev"))) as online:
@@ -171,4 +171,4 @@ def test_a_backup_goes_to_either_database(layout, database, blobs, tmp_path, pos
         backup.restore(tmp_path / "copy", Layout(tmp_path / "new"), other)
         assert audit.verify(other).sealed == 1
         with other.read() as connection:
-            assert home.get_value(connection, "home_id") == made.home_id
+            assert home.get_value(connection, "home_id") not in (None, made.home_id)

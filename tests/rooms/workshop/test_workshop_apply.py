@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from treadle.operations.ledger import ListEvents
+from treadle.ledger import sealer
+from treadle.operations.ledger import ListEvents, VerifyAudit
 from treadle.operations.registry import CreateModel
 from treadle.operations.tracking import StartRun
 from treadle.operations.workshop import ApplyProject, GetApplied, GetOverview, ListProjects, WhyPrediction
@@ -16,6 +17,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database
+from treadle.workshop import keeping
 from treadle.workshop.home import Workshop, home_path, open_home, store_url
 
 PROJECT = Project(name="p", datasets=(Dataset(name="d"),), environments=(Environment(name="dev"),))
@@ -108,8 +110,48 @@ def test_a_home_remembers_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
     with open_home(tmp_path / "home", store=elsewhere):
         pass
-    assert elsewhere == store_url(Layout(tmp_path / "home"), None)
+    assert elsewhere == store_url(Layout(tmp_path / "home"))
     assert not (tmp_path / "home" / "treadle.db").exists()
+
+
+@pytest.mark.parametrize("store", ["bogus", "sqlite:///{}/empty.db"])
+@pytest.mark.parametrize("first", [None, "sqlite:///{}/first.db"])
+def test_a_wrong_store_leaves_a_home_with_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, first: str | None) -> None:
+    monkeypatch.setenv("TREADLE_HEADS", str(tmp_path / "heads"))
+    with open_home(tmp_path / "home", store=first and first.format(tmp_path)) as home:
+        apply(home, PROJECT)
+    with pytest.raises(TreadleError):
+        open_home(tmp_path / "home", store=store.format(tmp_path))
+    with open_home(tmp_path / "home") as home:
+        assert [p.name for p in home.call(ListProjects())] == ["p"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_copy_and_its_home_go_separate_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool) -> None:
+    monkeypatch.setenv("TREADLE_HEADS", str(tmp_path / "heads"))
+    old, new = Layout(tmp_path / "old"), Layout(tmp_path / "new")
+    address = f"sqlite:///{tmp_path / 'elsewhere.db'}" if elsewhere else None
+    with open_home(old.root) as home:
+        tell(home, "first")
+        keeping.backup(home, tmp_path / "copy")
+        tell(home, "later")
+    told = keeping.restore(tmp_path / "copy", new, address)
+    assert told["later_events"] > 0
+    assert new.database.exists() is not elsewhere
+    with open_home(new.root) as home:
+        report = home.call(VerifyAudit())
+        assert 0 < report.published_seq == report.sealed
+    for layout in (new, old):
+        with open_home(layout.root) as home:
+            tell(home, layout.root.name)
+    for layout in (old, new):
+        with open_home(layout.root) as home:
+            assert home.call(VerifyAudit()).problems == []
+
+
+def tell(home: Workshop, model: str) -> None:
+    home.call(CreateModel(project="p", model=model))
+    sealer.seal_all(home.database, publish=home.ledger.heads)
 
 
 def test_home_path_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

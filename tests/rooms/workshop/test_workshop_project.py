@@ -56,10 +56,12 @@ def test_a_comment_changes_no_digest_and_a_helper_does(folder: Path) -> None:
         ("x = (1\n", "loop.py, line 1", "x = (1"),
         ("import no_such_module_of_mine\n", "no_such_module_of_mine", "python -c"),
         ("raise RuntimeError('boom')\n", "boom", "python -c"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3 (loop.py, line 2)", "python -c"),
+        (f'import treadle as tr\nd = tr.dataset("{"x" * 101}", time="at")\n', "is no dataset name", "at most 100"),
         (GOOD + 'other = tr.dataset("events", time="when")\n', "twice", "another name"),
         (GOOD + 'v = tr.trigger("t", "nothing", when=[tr.when.every("day")])\n', "nothing", "Define it"),
     ],
-    ids=["syntax", "import", "raises", "twice", "dangling"],
+    ids=["syntax", "import", "raises", "exits", "long", "twice", "dangling"],
 )
 def test_what_is_wrong_is_named(folder: Path, text: str, what: str, remedy: str) -> None:
     (folder / "loop.py").write_text(text)
@@ -76,9 +78,19 @@ def test_no_project_says_how_to_start_one(tmp_path: Path) -> None:
     assert "treadle init" in told.value.remedy
 
 
-@pytest.mark.parametrize("text", ["project = ", "module = 'loop'\n"])
-def test_unreadable_settings(folder: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("project = ", "not readable"),
+        ("module = 'loop'\n", "names no project"),
+        ("project = 'p'\nmodul = 'loop'\n", "no setting 'modul'"),
+        ("project = 7\n", "project is 7"),
+        ("project = 'p'\nmodule = 'gone'\n", "has no gone.py"),
+    ],
+)
+def test_unreadable_settings(folder: Path, text: str, what: str) -> None:
     (folder / "treadle.toml").write_text(text)
     with pytest.raises(TreadleError) as told:
         load(folder)
     assert told.value.code == "bad_definition"
+    assert what in told.value.what
