@@ -290,6 +290,20 @@ def test_a_line_is_thinned_unless_every_point_is_asked_for() -> None:
     assert browser.get(f"{BASE}/history").status_code == 400
 
 
+def test_what_a_chart_has_zoomed_in_on_is_asked_for_along_its_axis() -> None:
+    still = Still()
+    browser = client(still)
+    for query in ("from=3&until=9.2", "x=relative&from=1.5&until=2", "x=time&from=1700000000&until=1700000001", "from=3", "from=nan&until=inf"):
+        assert browser.get(f"{BASE}/history?key=loss&run={ONE}&{query}").status_code == 200
+    assert [(str(r.along), r.low, r.high) for r in asked(still, tracking.MetricColumns)] == [
+        ("step", 3, 10),
+        ("relative", 1_500_000, 2_000_000),
+        ("time", 1_700_000_000_000_000, 1_700_000_001_000_000),
+        ("step", None, None),
+        ("step", None, None),
+    ]
+
+
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -63,13 +63,51 @@ window.treadleCharts = (() => {
       clearTimeout(waiting);
       waiting = setTimeout(() => { remember({ smooth: e.target.value === "0" ? null : e.target.value }); changed(); }, 60);
     } });
+    const along = select("along", "x", [["", "step"], ["relative", "time since start"], ["time", "time of day, UTC"]], setting("x"), () => { remember({ from: null, until: null }); showWhole(); changed(); });
     const log = make("input", { type: "checkbox", "aria-label": "logarithmic", onchange: (e) => { remember({ log: e.target.checked ? "1" : null }); changed(); } });
     log.checked = setting("log") === "1";
     host.append(
-      select("along", "x", [["", "step"], ["relative", "time since start"], ["time", "time of day"]], setting("x"), changed),
+      along,
       make("label", { class: "knob" }, make("span", { text: "smooth" }), slider, shown),
       make("label", { class: "knob" }, log, make("span", { text: "log" })),
+      make("button", { type: "button", "data-whole-line": true, text: "Whole line", title: "back from what is zoomed in on" }),
     );
+    showWhole();
+  }
+  // What is zoomed in on is the same in all charts of a page, and stands in the address: steps, or seconds.
+  function zoomed() {
+    const [from, until] = ["from", "until"].map((name) => parseFloat(setting(name)));
+    return until > from ? [from, until] : null;
+  }
+  function zoomTo(part) {
+    remember({ from: part && String(part[0]), until: part && String(part[1]) });
+    showWhole();
+    document.dispatchEvent(new Event("treadle:zoom"));
+  }
+  const showWhole = () => { for (const button of $$("[data-whole-line]")) button.hidden = !zoomed(); };
+  function brushed(u) {
+    if (u.select.width < 6) return;
+    const ends = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
+    u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+    // Steps are whole; a second has milliseconds.
+    const part = setting("x") ? ends.map((v) => +v.toFixed(3)) : [Math.floor(ends[0]), Math.ceil(ends[1])];
+    if (part[1] > part[0]) zoomTo(part);
+  }
+  document.addEventListener("dblclick", (event) => { if (zoomed() && event.target.closest(".u-over")) zoomTo(null); });
+  document.addEventListener("click", (event) => { if (event.target.closest("[data-whole-line]")) zoomTo(null); });
+  // The query of what is drawn: fine where it is zoomed in.
+  const part = () => (zoomed() ? [["from", setting("from")], ["until", setting("until")], ...(setting("x") ? [["x", setting("x")]] : [])] : []);
+  const WHERE = { "": "step", relative: "time since the first point", time: "time, UTC" };
+  function clockTicks(u, at, axis, space, step) {
+    let before = "";
+    return at.map((t) => {
+      if (t === null) return "";
+      const d = new Date(t * 1000), day = `${d.getUTCDate()} ${d.toLocaleString("en", { month: "short", timeZone: "UTC" })}`;
+      if (step >= 86400) return day;
+      const clock = d.toISOString().slice(11, step < 60 ? 19 : 16), told = day === before ? clock : `${clock}\n${day}`;
+      before = day;
+      return told;
+    });
   }
 
   // ── lines ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,16 +163,16 @@ window.treadleCharts = (() => {
     }
     const muted = colour("--muted"), font = "11.5px " + getComputedStyle(document.body).fontFamily, grid = { stroke: colour("--line"), width: 1 };
     host.plot = new uPlot({
-      width: Math.max(host.clientWidth, 200), height: tall ? 360 : 180, padding: [10, 12, 0, 0], legend: { show: false },
+      width: Math.max(host.clientWidth, 200), height: tall ? 360 : 180, padding: [10, 24, 0, 0], legend: { show: false },
       tzDate: (t) => uPlot.tzDate(new Date(t * 1e3), "UTC"),
-      cursor: { y: false, drag: { x: true, y: false }, points: { size: 5 } },
-      scales: { x: { time: x === "time" }, y: log ? { distr: 3 } : {} },
+      cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { size: 5 } },
+      scales: { x: { time: x === "time", ...(zoomed() ? { range: zoomed() } : {}) }, y: log ? { distr: 3 } : {} },
       axes: [
-        { stroke: muted, font, grid: { show: false }, ticks: { show: false }, size: 26, values: x === "relative" ? (u, at) => at.map(seconds) : x === "time" ? undefined : (u, at) => at.map((v) => (v === null ? "" : number(v))) },
+        { stroke: muted, font, grid: { show: false }, ticks: { show: false }, size: x === "time" ? 42 : 26, ...(tall ? { label: WHERE[x] || "step", labelFont: font, labelSize: 18 } : {}), values: x === "relative" ? (u, at) => at.map(seconds) : x === "time" ? clockTicks : (u, at) => at.map((v) => (v === null ? "" : number(v))) },
         { stroke: muted, font, grid, ticks: { show: false }, size: 56, values: (u, at) => at.map((v) => (v === null ? "" : number(v))) },
       ],
       series,
-      hooks: { setCursor: [(u) => tip(u, lines, names, percent ? 2 : 1, x)] },
+      hooks: { setCursor: [(u) => tip(u, lines, names, percent ? 2 : 1, x)], setSelect: [brushed] },
     }, data, host);
     host.plot.root.setAttribute("aria-hidden", "true");
     host.setAttribute("role", "img");
@@ -159,11 +197,13 @@ window.treadleCharts = (() => {
     box.style.right = right ? `${u.over.clientWidth - left + 12}px` : "";
     box.style.top = "4px";
   }
-  function legend(host, runs, names, path) {
+  function legend(host, told, names, path) {
     if (!host) return;
-    host.replaceChildren(...(runs.length > 1 ? runs.map((id, i) => make("span", {}, make("i", { class: `dot s${i % INKS} d${Math.floor(i / INKS) % DASHES.length}` }), make("a", { href: path + encodeURIComponent(id), text: (names.get(id) || id).slice(0, 40) }))) : []));
+    // Of the runs that have the metric; the others are not in the picture.
+    const drawn = told.lines.map((line, i) => [line.id, i, line.value.some((v) => v !== null)]).filter((one) => one[2]);
+    host.replaceChildren(...(told.lines.length > 1 ? drawn.map(([id, i]) => make("span", {}, make("i", { class: `dot s${i % INKS} d${Math.floor(i / INKS) % DASHES.length}` }), make("a", { href: path + encodeURIComponent(id), text: (names.get(id) || id).slice(0, 40) }))) : []));
   }
-  const thinned = (told) => told.lines.some((l) => l.thinned) ? "Of a long line the lowest and highest of each part are drawn; larger shows every point." : "";
+  const thinned = (told) => told.lines.some((l) => l.thinned) ? "Of a long line the lowest and highest of each part are drawn: drag over a part to see it finer, double click for the whole; larger shows every point." : "";
 
   // ── points, parallel coordinates, contour ──────────────────────────────────────────────────────────────────────
   // A dimension: numbers where all of it are numbers, else words in their order, each at its place.
@@ -280,5 +320,5 @@ window.treadleCharts = (() => {
     return drawn;
   }
 
-  return { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, said };
+  return { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, part, zoomed, scatter, contour, parallel, said };
 })();
