@@ -19,6 +19,7 @@ from treadle.console import words
 from treadle.console.desk import Desk, check_same_origin
 from treadle.console.ring import clip, ring
 from treadle.console.series import METRICS, months, series
+from treadle.console.stations import LOOP_BEGINS
 from treadle.operations.ledger import ListEvents
 from treadle.operations.registry import DecideApproval, GetApproval, GetModelVersion
 from treadle.operations.workshop import GetApplied, GetOverview, Overview
@@ -145,6 +146,15 @@ def _nothing(desk: Desk) -> Response:
         known = any(p.name == desk.project and desk.environment in p.environments for p in desk.projects)
         if not known and not desk.tracked:
             raise
+        if desk.tracked and not endpoint:
+            return desk.page(
+                "empty.html",
+                title=f"{desk.project} has no loop yet",
+                sentence="Scripts have logged to it: see Experiments, Runs and Models. Once a project of that name is applied, its loop "
+                "stands here: what serves, what is tried, how good it is day by day, what waits for you.",
+                lead="How to begin one",
+                commands=LOOP_BEGINS.format(environment=desk.environment),
+            )
         return desk.page(
             "empty.html",
             status=404 if endpoint else 200,
@@ -387,7 +397,15 @@ def _model(desk: Desk, seen: Overview) -> str:
 
 
 def _last(desk: Desk, name: str, environments: list[str]) -> str:
-    """The environment that comes last by the project's own declaration (production), of those where it is applied."""
+    """The environment that the others lead to (production), of those where a project is applied; the last where none leads to another."""
     applied: Project | None = desk.call(GetApplied(project=name, environment=environments[0]))
-    declared = [e.name for e in applied.environments if e.name in environments] if applied else []
-    return declared[-1] if declared else environments[-1]
+    before = {e.name: e.after for e in applied.environments} if applied else {}
+
+    def way(environment: str) -> int:
+        passed: list[str] = []
+        while environment and environment not in passed:
+            passed.append(environment)
+            environment = before.get(environment, "")
+        return len(passed)
+
+    return max(reversed([e for e in before if e in environments] or environments), key=way)

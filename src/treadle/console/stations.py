@@ -28,6 +28,20 @@ _ALSO = {
     "endpoints": "serving",
     "alarms": "monitoring",
 }
+#: What would stand on a station's page, where scripts have logged runs and no loop is applied.
+_WOULD = {
+    "data": "The datasets that a project declares stand here, each with its versions: how many rows, known until when, from where.",
+    "features": "The features that a project declares stand here: the same definitions for training rows and for the gateway.",
+    "training": "Runs of pipelines stand here, each with the reason that started it, and what starts them by itself.",
+    "evaluation": "Candidates stand here with their metrics on held-out rows, and the gates that each passed.",
+    "packaging": "The sealed bundles of versions stand here: model, signature, features and environment under one digest.",
+    "registry": "The versions of what endpoints serve stand here, and who was asked to approve them. What scripts registered: see Models.",
+    "release": "Every movement of traffic stands here, with the evidence that decided it.",
+    "serving": "Endpoints stand here, what each is told to serve, and what the gateways say they serve.",
+    "monitoring": "Alarms stand here, and day by day the traffic, the quality and the drift of an endpoint.",
+}
+LOOP_BEGINS = """treadle init my-loop --example flights && cd my-loop   # a project to start from; its name stands in treadle.toml
+treadle apply --env {environment}"""
 Made = tuple[str, list[Table]]
 
 
@@ -39,6 +53,14 @@ def page(desk: Desk) -> Response:
     if name not in STATIONS:
         raise TreadleError(f"There is no station {name!r}.", remedy=f"One of: {', '.join(STATIONS)}", code="not_found")
     applied: Project | None = desk.call(GetApplied(project=desk.project, environment=desk.environment))
+    if applied is None and desk.tracked:
+        return desk.page(
+            "empty.html",
+            title=name.capitalize(),
+            sentence=f"{desk.project} has runs and no loop yet. {_WOULD[name]}",
+            lead="How to begin one",
+            commands=LOOP_BEGINS.format(environment=desk.environment),
+        )
     if applied is None:
         raise TreadleError(
             f"Nothing is applied to {desk.environment} of {desk.project}.",

@@ -320,6 +320,17 @@ def _closed(p: Mapping[str, Any]) -> str:
     return f"{p['kind']} alarm closed: {why}" if before else f"{p['kind']} alarm closed · {p['text']}"
 
 
+def _judged(p: Mapping[str, Any]) -> str:
+    told: dict[str, list[float]] = {}
+    for month in p["months"]:
+        for policy, values in month["policies"].items():
+            told.setdefault(policy, []).append(values["roc_auc"])
+    means = {policy: sum(v) / len(v) for policy, v in told.items()}
+    others = {"never": "never retrained", "monthly": "retrained every month"}
+    beside = "".join(f"; {said} {metric(means[policy])}" for policy, said in others.items() if policy in means)
+    return f"{len(p['months'])} months judged from outside: ROC AUC {metric(means['declared'])} on average{beside}"
+
+
 def _loaded(what: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda p: f"{p['endpoint']}: version {p['to_version']} {what}"
 
@@ -350,6 +361,7 @@ _SAY: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "treadle.release.live": _loaded("answers its share of the requests"),
     "treadle.release.promoted": _progress,
     "treadle.alarm.closed": _closed,
+    "treadle.replay.judged": _judged,
     "treadle.release.stopped": _progress,
     "treadle.release.inconclusive": _progress,
     "treadle.smoke.passed": lambda p: _told(p) or "smoke test passed",

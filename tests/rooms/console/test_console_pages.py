@@ -492,3 +492,14 @@ def test_a_page_with_a_year_of_days_is_small_and_quick() -> None:
     still = Still(quality=days(dt.datetime(2013, 12, 31, tzinfo=dt.UTC)), now=dt.datetime(2013, 12, 31, tzinfo=dt.UTC))
     answer = client(still).get(LOOP)
     assert len(answer.content) < 160_000
+
+
+def test_the_first_page_is_of_the_environment_that_the_others_lead_to() -> None:
+    still = Still()
+    applied = still.answers[workshop.GetApplied]
+    staging, prod = (next(e for e in applied.environments if e.name == name) for name in ("staging", "prod"))
+    alone = (replace(prod, after=""), staging)
+    # As they were declared, or by name: a project comes back from the store in either order.
+    for environments, first in (((staging, prod), "prod"), ((prod, staging), "prod"), (alone, "staging"), (alone[::-1], "prod")):
+        still.answers[workshop.GetApplied] = replace(applied, environments=environments)
+        assert client(still).get("/").headers["location"] == f"/projects/flights/{first}"

@@ -97,6 +97,7 @@ window.treadleCharts = (() => {
   document.addEventListener("click", (event) => { if (event.target.closest("[data-whole-line]")) zoomTo(null); });
   // The query of what is drawn: fine where it is zoomed in.
   const part = () => (zoomed() ? [["from", setting("from")], ["until", setting("until")], ...(setting("x") ? [["x", setting("x")]] : [])] : []);
+  const WHOLE = Array.from({ length: 14 }, (_, i) => [1, 2, 5].map((s) => s * 10 ** i)).flat();
   const WHERE = { "": "step", relative: "time since the first point", time: "time, UTC" };
   function clockTicks(u, at, axis, space, step) {
     let before = "";
@@ -168,7 +169,7 @@ window.treadleCharts = (() => {
       cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { size: 5 } },
       scales: { x: { time: x === "time", ...(zoomed() ? { range: zoomed() } : {}) }, y: log ? { distr: 3 } : {} },
       axes: [
-        { stroke: muted, font, grid: { show: false }, ticks: { show: false }, size: x === "time" ? 42 : 26, ...(tall ? { label: WHERE[x] || "step", labelFont: font, labelSize: 18 } : {}), values: x === "relative" ? (u, at) => at.map(seconds) : x === "time" ? clockTicks : (u, at) => at.map((v) => (v === null ? "" : number(v))) },
+        { stroke: muted, font, grid: { show: false }, ticks: { show: false }, size: x === "time" ? 42 : 26, ...(x ? {} : { incrs: WHOLE }), ...(tall ? { label: WHERE[x] || "step", labelFont: font, labelSize: 18 } : {}), values: x === "relative" ? (u, at) => at.map(seconds) : x === "time" ? clockTicks : (u, at) => at.map((v) => (v === null ? "" : number(v))) },
         { stroke: muted, font, grid, ticks: { show: false }, size: 56, values: (u, at) => at.map((v) => (v === null ? "" : number(v))) },
       ],
       series,
