@@ -82,6 +82,9 @@ def draw(graph: Lineage, node: str, uses: Sequence[Use], link: Callable[[str, An
             number = f" {version.number}" if version is not None and version.number is not None else ""
             kind = version.kind if version is not None else "run" if digest.startswith("run_") or len(digest) == 32 else "thing"
             name = f"{version.name}{number}" if version is not None else digest
+            if kind == "definition" and "/" in name:  # feature_view/weather_now: the box says it in its two lines
+                kind, _, name = name.partition("/")
+                kind = kind.replace("_", " ")
             nodes.append(Node(x=x, y=y, kind=kind, name=name, href=link(digest, version), here=digest == node))
     lines = [
         Line(d=_curve(place[e.parent], place[e.child]), role=e.role.replace("_", " "))

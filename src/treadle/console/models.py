@@ -172,7 +172,7 @@ def compare(desk: Desk) -> Response:
     for section in dict.fromkeys(i.section for i in found.items):
         rows = [i for i in found.items if i.section == section]
         kept = [i for i in rows if not only or not i.same]
-        sections.append((SECTIONS.get(section, section), [_row(i) for i in kept], len(rows) - len(kept)))
+        sections.append((SECTIONS.get(section, section), [_row(desk, section, i) for i in kept], len(rows) - len(kept)))
     differ = sum(not i.same for i in found.items)
     n = f"{differ:,} fact{'s' if differ != 1 else ''}"
     return desk.page(
@@ -189,11 +189,16 @@ def compare(desk: Desk) -> Response:
     )
 
 
-def _row(item: Any) -> dict[str, Any]:
+def _row(desk: Desk, section: str, item: Any) -> dict[str, Any]:
     def said(value: Any) -> str:
+        if section == "facts":
+            return words.fact(value)
         return "—" if value is None else listings.told(value) if isinstance(value, float) else str(value)
 
     change = ""
     if item.change:
         change = ("+" if item.change > 0 else "−") + listings.told(abs(item.change))
-    return {"name": item.name, "left": said(item.left), "right": said(item.right), "same": item.same, "change": change}
+    runs = section == "facts" and item.name == "run"
+    links = [desk.base + words.path("runs", v) if runs and v else "" for v in (item.left, item.right)]
+    sides = list(zip((said(item.left), said(item.right)), links, strict=True))
+    return {"name": item.name, "sides": sides, "same": item.same, "change": change}

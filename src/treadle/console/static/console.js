@@ -202,6 +202,7 @@
     ctx.textAlign = "left"; ctx.textBaseline = "middle"; ctx.font = `600 ${12 * ratio}px ${family}`;
     for (const l of labels) {
       const width = ctx.measureText(l.text).width;
+      l.x = Math.min(l.x, ctx.canvas.width - width - 4 * ratio);
       ctx.fillStyle = colour("--panel"); ctx.globalAlpha = 0.85; ctx.fillRect(l.x - 3 * ratio, l.y - 9 * ratio, width + 6 * ratio, 18 * ratio); ctx.globalAlpha = 1;
       ctx.fillStyle = colour(l.ink); ctx.fillText(l.text, l.x, l.y);
     }
@@ -293,6 +294,19 @@
   document.addEventListener("htmx:error", () => lost(true));
   document.addEventListener("htmx:after:swap", draw);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) for (const one of document.querySelectorAll("#poll, [data-wake]")) one.dispatchEvent(new Event("wake")); });
+
+  // ── paper ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // Charts are drawn again in the colours of paper, and what is folded together is opened, as long as it is being printed.
+  let opened = [];
+  const paper = (is) => {
+    document.documentElement.toggleAttribute("data-paper", is);
+    if (is) { opened = [...document.querySelectorAll("main details:not(.menu, .edit):not([open])")].filter((one) => !one.querySelector("form")); for (const one of opened) one.open = true; }
+    else { for (const one of opened) one.open = false; opened = []; }
+    again();
+    document.dispatchEvent(new Event("treadle:paper"));
+  };
+  addEventListener("beforeprint", () => paper(true));
+  addEventListener("afterprint", () => paper(false));
 
   // ── keys ───────────────────────────────────────────────────────────────────────────────────────────────────────
   document.addEventListener("keydown", (event) => {

@@ -257,6 +257,7 @@
   const again = () => { if (section && !section.hidden) { drawnFor = ""; redraw(); } for (const f of $$(".small-chart[data-drawn]")) ask(f); };
   addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(again, 150); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  document.addEventListener("treadle:paper", again);
   showTicks();
   redraw();
 })();
