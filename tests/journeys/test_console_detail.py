@@ -211,3 +211,57 @@ def test_a_project_without_a_loop_teaches_at_every_station(chromium: Any, home: 
         expect(page.locator("main")).to_contain_text("treadle init")
     assert seen.complaints == []
     page.close()
+
+
+def test_a_chart_of_points_is_one_stop_for_the_keyboard_and_says_what_is_under_it(chromium: Any, home: tuple[Workshop, str]) -> None:
+    from playwright.sync_api import expect
+
+    _, url = home
+    seen = Watched(chromium, f"{url}{BASE}/experiments/77/runs", viewport=SMALL)
+    page = seen.page
+    for chart in ("scatter", "parallel", "contour"):
+        page.goto(f"{url}{BASE}/experiments/77/runs?chart={chart}")
+        expect(page.locator("svg.plane a")).to_have_count(12)
+        expect(page.locator("svg.plane a[tabindex='0']")).to_have_count(1)
+        expect(page.locator("[role=img] a")).to_have_count(0)  # a picture's links are not read out
+        page.locator("#plot").focus()
+        page.keyboard.press("Tab")
+        names = set()
+        for _ in range(12):
+            names.add(page.locator("#plot > .tip b").inner_text())
+            assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith(
+                page.locator("#plot > .tip b").inner_text()
+            )
+            page.keyboard.press("ArrowRight")
+        assert names == {f"depth-{i}" for i in range(12)}
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('svg.plane')") is None
+    page.mouse.move(0, 0)
+    page.goto(f"{url}{BASE}/experiments/77/runs?chart=scatter")
+    page.locator("svg.plane a").nth(5).hover()
+    expect(page.locator("#plot > .tip")).to_contain_text("auc")
+    seen.shot("runs-scatter-tip-light")
+    assert seen.complaints == []
+    page.close()
+
+
+def test_a_dark_screen_prints_on_white_paper_with_what_was_folded(chromium: Any, home: tuple[Workshop, str]) -> None:
+    _, url = home
+    seen = Watched(chromium, f"{url}{BASE}/runs/0001{11:028x}", viewport=SMALL, scheme="dark")
+    page = seen.page
+    ground = "getComputedStyle(document.body).backgroundColor"
+    ink = "getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()"
+    dark, light = page.evaluate(ground), page.evaluate(ink)
+    page.evaluate("const d = document.createElement('details'); d.id = 'folded'; document.querySelector('main').append(d)")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(ink) == "#191e23"
+    assert page.evaluate("document.querySelector('#folded').open") is True
+    page.emulate_media(media="print")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    assert page.evaluate(CONTRAST) == []
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert (page.evaluate(ground), page.evaluate(ink)) == (dark, light)
+    assert page.evaluate("document.querySelector('#folded').open") is False
+    assert seen.complaints == []
+    page.close()

@@ -235,7 +235,7 @@ window.treadleCharts = (() => {
   }
   function plane(host, label, least = 320) {
     const width = Math.max(host.clientWidth, least), height = 380;
-    const svg = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plane", role: "img", "aria-label": label });
+    const svg = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plane", role: "group", "aria-label": label });
     host.replaceChildren(svg);
     return { svg, width, height };
   }
@@ -255,9 +255,50 @@ window.treadleCharts = (() => {
     svg.append(make("svg:text", { x: right + 16, y: top + 8, text: d.say(d.high) }), make("svg:text", { x: right + 16, y: top + 160, text: d.say(d.low) }), make("svg:text", { x: right + 12, y: top - 8, "text-anchor": "end", class: "axis", text: d.name.slice(0, 24) }));
   }
   function dot(told, i, path, x, y, d, at) {
-    const text = `${told.names[i]}: ${d.map((one) => `${one.name} ${one.at[i] === null ? "—" : one.say(one.at[i])}`).join(", ")}`;
-    return make("svg:a", { href: path + encodeURIComponent(told.runs[i]), "aria-label": text }, make("svg:circle", { cx: x, cy: y, r: 4.5, fill: at === null ? colour("--grey") : shade(at), class: "point" }, make("svg:title", { text })));
+    const facts = d.map((one) => `${one.name} ${one.at[i] === null ? "—" : one.say(one.at[i])}`);
+    const circle = make("svg:circle", { cx: x, cy: y, r: 4.5, fill: at === null ? colour("--grey") : shade(at), class: "point" });
+    return link(path + encodeURIComponent(told.runs[i]), told.names[i], facts, {}, circle);
   }
+  // One stop for the keyboard in a chart of a thousand points: arrows walk along it, from the left to the right. What is under the
+  // mouse or in focus says what it is.
+  const says = new WeakMap();
+  function link(href, name, facts, attributes, mark) {
+    const made = make("svg:a", { href, "aria-label": `${name}: ${facts.join(", ")}`, tabindex: -1, ...attributes }, mark);
+    says.set(made, [name, facts]);
+    return made;
+  }
+  const across = (a) => Number(a.firstChild.getAttribute("cx"));
+  function walkable(svg) {
+    const first = $$("a", svg).sort((a, b) => across(a) - across(b))[0];
+    if (first) first.setAttribute("tabindex", "0");
+  }
+  document.addEventListener("keydown", (event) => {
+    const here = event.target.closest && event.target.closest("svg.plane a");
+    const way = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!here || !way || event.ctrlKey || event.metaKey || event.altKey) return;
+    const all = $$("a", here.closest("svg")).sort((a, b) => across(a) - across(b)), next = all[all.indexOf(here) + way];
+    event.preventDefault();
+    if (!next) return;
+    here.setAttribute("tabindex", "-1");
+    next.setAttribute("tabindex", "0");
+    next.focus();
+  });
+  function tell(event) {
+    const here = event.target.closest && event.target.closest("svg.plane a"), host = here ? here.closest("svg").parentElement : $("#plot");
+    if (!host) return;
+    let box = $(":scope > .tip", host);
+    if (!here) { if (box) box.hidden = true; return; }
+    if (!box) host.append(box = make("div", { class: "tip", "aria-hidden": true }));
+    const [name, facts] = says.get(here) || ["", []];
+    box.replaceChildren(make("b", { text: name.slice(0, 60) }), ...facts.slice(0, 16).map((text) => make("div", { text: text.slice(0, 60) })));
+    box.hidden = false;
+    const at = here.firstChild.getBoundingClientRect(), frame = host.getBoundingClientRect(), line = here.classList.contains("strand");
+    const x = (line && event.clientX ? event.clientX : at.left + at.width / 2) - frame.left + host.scrollLeft, right = x > host.clientWidth * 0.6 + host.scrollLeft;
+    box.style.left = `${right ? Math.max(x - box.offsetWidth - 12, 0) : x + 12}px`;
+    box.style.top = `${Math.max(Math.min((line && event.clientY ? event.clientY : at.top) - frame.top + 8, host.clientHeight - box.offsetHeight - 4), 0)}px`;
+  }
+  document.addEventListener("mouseover", tell);
+  document.addEventListener("focusin", tell);
   function scatter(host, told, ids, path) {
     const [x, y, z] = ids.map((id) => (id ? dimension(id, told.columns[id]) : null));
     const { svg, width, height } = plane(host, `scatter of ${y.name} by ${x.name}`);
@@ -270,6 +311,7 @@ window.treadleCharts = (() => {
       svg.append(dot(told, i, path, box.left + share(x, x.at[i]) * box.width, box.top + (1 - share(y, y.at[i])) * box.height, [x, y, z].filter(Boolean), z ? (z.at[i] === null ? null : share(z, z.at[i])) : 0));
     });
     if (z) scale(svg, z, width - 76, 50);
+    walkable(svg);
     return drawn;
   }
   // The surface between the runs: of each cell the mean of all runs, weighted by the inverse square of their distance.
@@ -299,6 +341,7 @@ window.treadleCharts = (() => {
     axes(svg, x, y, box);
     for (const i of points) svg.append(dot(told, i, path, box.left + share(x, x.at[i]) * box.width, box.top + (1 - share(y, y.at[i])) * box.height, [x, y, z], share(z, z.at[i])));
     scale(svg, z, width - 76, 50);
+    walkable(svg);
     return points.length;
   }
   function parallel(host, told, ids, path) {
@@ -311,13 +354,15 @@ window.treadleCharts = (() => {
       const at = dims.map((d, k) => (d.at[i] === null ? null : `${xs[k].toFixed(1)},${(bottom - share(d, d.at[i]) * (bottom - top)).toFixed(1)}`)).filter(Boolean);
       if (at.length < 2) return;
       drawn++;
-      const text = `${told.names[i]}: ${dims.map((d) => `${d.name} ${d.at[i] === null ? "—" : d.say(d.at[i])}`).join(", ")}`;
-      svg.append(make("svg:a", { href: path + encodeURIComponent(id), class: "strand", "aria-label": text, tabindex: -1 }, make("svg:polyline", { points: at.join(" "), stroke: last.at[i] === null ? colour("--grey") : shade(share(last, last.at[i])) }, make("svg:title", { text }))));
+      const facts = dims.map((d) => `${d.name} ${d.at[i] === null ? "—" : d.say(d.at[i])}`);
+      const strand = make("svg:polyline", { points: at.join(" "), stroke: last.at[i] === null ? colour("--grey") : shade(share(last, last.at[i])) });
+      svg.append(link(path + encodeURIComponent(id), told.names[i], facts, { class: "strand" }, strand));
     });
     dims.forEach((d, k) => {
       svg.append(make("svg:line", { x1: xs[k], x2: xs[k], y1: top, y2: bottom, class: "rail" }), make("svg:text", { x: xs[k], y: k % 2 && dims.length > 6 ? 28 : 14, "text-anchor": k === 0 ? "start" : "middle", class: "axis", text: d.name.slice(0, 22) }));
       for (const v of ticks(d, 4)) svg.append(make("svg:text", { x: xs[k] + 6, y: bottom - share(d, v) * (bottom - top) + 4, class: "halo", text: d.say(v).slice(0, 12) }));
     });
+    walkable(svg);
     return drawn;
   }
 
