@@ -301,6 +301,7 @@ window.treadleCharts = (() => {
   document.addEventListener("focusin", tell);
   function scatter(host, told, ids, path) {
     const [x, y, z] = ids.map((id) => (id ? dimension(id, told.columns[id]) : null));
+    for (const d of [x, y]) { const air = (d.high - d.low) * 0.03; d.low -= air; d.high += air; }
     const { svg, width, height } = plane(host, `scatter of ${y.name} by ${x.name}`);
     const box = { left: 70, top: 26, width: width - 70 - (z ? 110 : 24), height: height - 26 - 48 };
     axes(svg, x, y, box);
