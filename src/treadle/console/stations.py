@@ -1,11 +1,12 @@
 """One page a station: a sentence, then the newest of what the station made. All nine are tables of records."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from treadle.console import words
+from treadle.console import quality, words
 from treadle.console.desk import STATIONS, Desk
 from treadle.console.tables import Cell, Table, number, text, time
 from treadle.operations.data import DatasetVersions, ListDatasetVersions
@@ -77,6 +78,7 @@ def page(desk: Desk) -> Response:
         error_text=None,
         tables=tables,
         facts=[],
+        **(quality.context(desk, desk.overview) if name == "monitoring" and desk.overview else {}),
     )
 
 
@@ -359,7 +361,7 @@ def _monitoring(desk: Desk, applied: Project) -> Made:
     ]
     blocks = [
         [
-            time(w.start),
+            _from(w),
             number(words.count(w.predictions)),
             number(words.count(w.rejected)),
             number(words.percent(w.outcomes / w.predictions) if w.predictions else "—"),
@@ -373,8 +375,10 @@ def _monitoring(desk: Desk, applied: Project) -> Made:
         ]
         for w in reversed(windows)
     ]
-    still = sum(a.state == "open" for a in alarms)
-    said = f"{still} alarm{'s are' if still != 1 else ' is'} open." if still else "No alarm is open."
+    still = [a for a in alarms if a.state == "open"]
+    which = ", ".join(f"{a.kind} of {a.endpoint} since {words.day(a.raised, desk.now)}" for a in still[:3])
+    more = " and others" if len(still) > 3 else ""
+    said = f"{len(still)} alarm{'s are' if len(still) != 1 else ' is'} open: {which}{more}." if still else "No alarm is open."
     return said, [
         Table(
             id="alarms",
@@ -404,6 +408,13 @@ def _monitoring(desk: Desk, applied: Project) -> Made:
             command="treadle worker",
         ),
     ]
+
+
+def _from(window: WindowReport) -> Cell:
+    """When a window began: the day of one that is a day long, whatever hour it is now."""
+    if window.end - window.start < dt.timedelta(days=1):
+        return time(window.start)
+    return text(f"{window.start.day} {window.start:%b %Y}", title=f"from {words.moment(window.start)} to {words.moment(window.end)} UTC")
 
 
 def _drift(drift: dict[str, float]) -> str:
