@@ -120,6 +120,39 @@ def _brush(page: Any, where: str, start: int, end: int) -> None:
     page.mouse.up()
 
 
+def test_a_run_that_is_looked_at_from_its_start_draws_each_metric_as_it_comes(chromium: Any, home: tuple[Workshop, str]) -> None:
+    from playwright.sync_api import expect
+
+    shop, url = home
+    expect.set_options(timeout=20_000)
+    run = "d" * 32
+    shop.call(StartRun(project="default", run_id=run, experiment="77", name="fresh"))
+
+    def log(key: str, steps: range) -> None:
+        shop.call(LogBatch(project="default", run_id=run, metrics=[Point(key=key, value=1 / (i + 1), step=i) for i in steps]))
+
+    seen = Watched(chromium, f"{url}{BASE}/runs/{run}", viewport=SMALL)
+    page = seen.page
+    page.evaluate("window.stayed = true")
+    expect(page.locator("#lines")).to_be_hidden()
+    log("loss", range(1))
+    expect(page.locator("#lines-once")).to_contain_text("Measured once, and told in the table: loss.")
+    log("loss", range(1, 30))
+    log("system/cpu_percent", range(10))
+    expect(page.locator("figure[data-key=loss] canvas")).to_have_count(1)
+    expect(page.locator("#lines-once")).to_have_text("")
+    page.locator("#machine summary").click()
+    expect(page.locator("#machine figure canvas")).to_have_count(1)
+    page.locator("figure[data-key=loss] [data-larger]").click()
+    expect(page.locator("figure[data-key=loss] [data-larger]")).to_have_text("smaller")
+    log("auc", range(10))
+    expect(page.locator("figure[data-key=auc] canvas")).to_have_count(1)
+    expect(page.locator("figure")).to_have_count(3)
+    assert page.evaluate("window.stayed") is True
+    assert seen.complaints == []
+    page.close()
+
+
 def test_names_that_are_scripts_never_run(chromium: Any, home: tuple[Workshop, str]) -> None:
     shop, url = home
     run = "c" * 32

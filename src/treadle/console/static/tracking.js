@@ -163,7 +163,7 @@
   // ── charts of one run, and of the runs that are compared ───────────────────────────────────────────────────────
   const lines = $("#lines");
   const waiting = [], single = new Set();
-  let busy = 0;
+  let busy = 0, grow = () => {};
   function runsOf() {
     if (lines.dataset.run) { names.set(lines.dataset.run, lines.dataset.name); return [lines.dataset.run]; }
     learn();
@@ -180,8 +180,9 @@
     const told = finer.length ? figure.fine : figure.whole;
     const once = lines.dataset.run && figure.whole.lines.every((l) => l.value.length < 2);
     figure.hidden = once;
-    if (once) { single.add(figure.dataset.key); $("#lines-once").textContent = `Measured once, and told in the table: ${[...single].sort().join(", ")}.`; }
-    else drawLines($(".host", figure), told, names, figure.classList.contains("large") || figure.classList.contains("wide"));
+    once ? single.add(figure.dataset.key) : single.delete(figure.dataset.key);
+    if ($("#lines-once")) $("#lines-once").textContent = single.size ? `Measured once, and told in the table: ${[...single].sort().join(", ")}.` : "";
+    if (!once) drawLines($(".host", figure), told, names, figure.classList.contains("large") || figure.classList.contains("wide"));
     figure.dataset.drawn = "1";
     if (figure.matches(".wide")) legend($("#legend"), told, names, lines.dataset.runs || "");
     const n = told.lines[0] ? told.lines[0].value.length : 0;
@@ -216,6 +217,27 @@
       choice.addEventListener("change", () => { remember({ key: choice.value }); figure.dataset.key = choice.value; ask(figure, true); });
     }
     for (const figure of $$(".small-chart")) figure.hasAttribute("data-now") ? ask(figure) : seen.observe(figure);
+    // A metric that first comes while its run is looked at gets its chart where the others of its kind are.
+    const folded = (id, said) => {
+      let box = document.getElementById(id);
+      if (!box) {
+        box = make("details", { id }, make("summary", { text: said }), make("div", { class: "grid-charts" }));
+        $("#lines-once").before(box);
+      }
+      return $(".grid-charts", box);
+    };
+    const place = (key) => (/^(watch|profile)\//.test(key) ? folded("inside", "Inside the training") : /^(system|process)\//.test(key) ? folded("machine", "The machine meanwhile") : $(".grid-charts", lines));
+    grow = () => {
+      const known = new Set($$(".small-chart", lines).map((f) => f.dataset.key));
+      for (const { dataset: { metricRow: key } } of $$("[data-metric-row]")) {
+        if (known.has(key)) continue;
+        const larger = make("button", { type: "button", class: "link", "data-larger": true, title: "larger; every point", text: "larger" });
+        const figure = make("figure", { class: "small-chart", "data-key": key }, make("figcaption", {}, document.createTextNode(`${key.slice(0, 60)} `), larger), make("div", { class: "host" }));
+        lines.hidden = false;
+        place(key).append(figure);
+        seen.observe(figure);
+      }
+    };
     document.addEventListener("click", (event) => {
       const larger = event.target.closest("[data-larger]"), show = event.target.closest("[data-show]");
       if (larger) {
@@ -240,7 +262,7 @@
     const block = $("#drawn"), sentence = $("#said");
     if (block && sentence && block.dataset.said !== undefined && sentence.textContent !== block.dataset.said) sentence.textContent = block.dataset.said;
     if (section && !section.hidden && setting("chart") === "lines" && onPage().some((r) => r.live)) redraw();
-    if (lines && lines.dataset.run) for (const f of $$(".small-chart[data-drawn]")) ask(f, true);
+    if (lines && lines.dataset.run) { for (const f of $$(".small-chart[data-drawn]")) ask(f, true); grow(); }
   });
   // What somebody writes in an open form stays when the page around it is brought up to date.
   document.addEventListener("toggle", (event) => { if (event.target.id === "edit") event.target.toggleAttribute("hx-morph-skip", event.target.open); }, true);
