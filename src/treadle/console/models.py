@@ -15,6 +15,7 @@ from treadle.operations.registry import (
     DeleteAlias,
     DeleteModel,
     GetModel,
+    GetUses,
     ListModelVersions,
     ModelVersions,
     RegisteredModels,
@@ -23,7 +24,7 @@ from treadle.operations.registry import (
     UpdateModel,
 )
 from treadle.records.errors import TreadleError
-from treadle.records.models import Comparison, ModelVersion, RegisteredModel, Removal
+from treadle.records.models import Comparison, ModelVersion, RegisteredModel, Removal, Use
 
 _PAGE = 50
 #: Models that hold prompts are none that anybody serves.
@@ -128,7 +129,7 @@ def model(desk: Desk) -> Response:
         newest=here.to(page=None) if after else "",
         notice=notice(here, desk.base),
         removal=removal,
-        aliases=aliases,
+        aliases=[(alias, number, _followed(desk, name, alias)) for alias, number in aliases],
     )
 
 
@@ -158,6 +159,15 @@ def change(desk: Desk, fields: Fields) -> Response:
 
 
 # ── two versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _followed(desk: Desk, model: str, alias: str) -> bool:
+    """Whether releases move an alias, so that nobody may take it away by hand."""
+    called, _, environment = alias.partition(".")
+    if called not in ("champion", "challenger"):
+        return False
+    uses: list[Use] = desk.call(GetUses(project=desk.project, model=model, number=0))
+    return bool(environment) or any(u.kind in ("endpoint", "release", "snapshot") for u in uses)
 
 
 def compare(desk: Desk) -> Response:

@@ -636,6 +636,17 @@ def test_the_card_is_taken_away_in_three_forms() -> None:
     assert browser.get(f"{BASE}/models/delay/9/card.exe").status_code == 404
 
 
+def test_an_alias_that_releases_move_is_not_offered_to_be_taken_away() -> None:
+    still = Still()
+    still.answers[registry.GetModel] = replace(MODEL, aliases={"best": 9, "champion": 8, "champion.prod": 8, "champions": 8})
+    html = client(still).get(f"{BASE}/models/delay").text
+    assert html.count("releases move it") == 1  # champion.prod; nobody serves the model, so that champion is free
+    still.answers[registry.GetUses] = [Use(kind="endpoint", name="delay", text="serves", keeps=True, environment="prod", number=8)]
+    html = client(still).get(f"{BASE}/models/delay").text
+    assert html.count("releases move it") == 2
+    assert html.count('value="unalias"') == 2
+
+
 def test_lineage_runs_from_the_data_to_the_endpoint_and_survives_rings() -> None:
     def node(digest: str, kind: str, name: str, number: int | None = None) -> Version:
         return Version(project="p", digest=digest, kind=kind, name=name, number=number)
