@@ -38,6 +38,7 @@ from treadle.console import (
     search,
     stations,
     version,
+    webhooks,
 )
 from treadle.console.asked import Fields, read_form
 from treadle.console.desk import HERE, STATUS, Desk, Handler
@@ -185,6 +186,8 @@ def _models(here: str, page: Page, sent: Sent) -> list[BaseRoute]:
     return [
         Route(f"{here}/models", page(models.page)),
         Route(f"{here}/models", sent(models.create), methods=["POST"]),
+        Route(f"{here}/webhooks", page(webhooks.page)),
+        Route(f"{here}/webhooks", sent(webhooks.change), methods=["POST"]),
         Route(one, page(models.model)),
         Route(one, sent(models.change), methods=["POST"]),
         Route(f"{one}/compare", page(models.compare)),

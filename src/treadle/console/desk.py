@@ -30,6 +30,8 @@ HERE = Path(__file__).parent
 STATIONS = ("data", "features", "training", "evaluation", "packaging", "registry", "release", "serving", "monitoring")
 #: What was recorded, whatever station made it.
 RECORDS = (("Experiments", "experiments"), ("Runs", "runs"), ("Models", "models"))
+#: Pages that stand under an entry of the navigation, beside those whose addresses begin with its own.
+_UNDER = {"Runs": ("compare", "removals"), "Models": ("webhooks", "logged-models"), "Release": ("releases",), "Serving": ("predictions",)}
 STATUS = {"bad_request": 400, "unauthenticated": 401, "denied": 403, "not_found": 404, "conflict": 409, "busy": 423, "unavailable": 503}
 
 
@@ -203,6 +205,7 @@ def _nav(base: str, seen: Overview | None, here: str) -> list[dict[str, Any]]:
     entries.append({"name": "Ledger", "href": f"{base}/events", "state": None, "badge": 0})
     for entry in entries:
         entry["first"] = entry["name"] == RECORDS[0][0]
-        inside = entry["name"] in ("Experiments", "Models") and here.startswith(f"{entry['href']}/")
+        roots = [entry["href"], *(f"{base}/{name}" for name in _UNDER.get(entry["name"], ()))] if entry["name"] != "Loop" else []
+        inside = any(f"{here}/".startswith(f"{root}/") for root in roots)
         entry["current"] = here.rstrip("/") == entry["href"] or (entry["name"] == "Loop" and here == f"{base}/live") or inside
     return entries

@@ -17,7 +17,7 @@ from treadle.console.listing import Listing
 from treadle.console.runs import experiment_of
 from treadle.operations.tracking import Columns, MetricColumns, SearchRuns, TrackedRuns
 from treadle.records.errors import TreadleError
-from treadle.records.tracking import Experiment, TrackedRun
+from treadle.records.tracking import Along, Experiment, TrackedRun
 
 _PAGE = 1000
 #: Runs that a scatter, contour or parallel chart is made of, at most.
@@ -160,15 +160,20 @@ def as_columns(desk: Desk) -> Response:
 
 
 def history(desk: Desk) -> Response:
-    """One metric of some runs as columns (`key=loss&run=…&run=…`), lowest and highest of each part of a long line unless `every=1`."""
+    """One metric of some runs as columns (`key=loss&run=…&run=…`), lowest and highest of each part of a long line unless `every=1`.
+
+    `from` and `until` ask for what a chart has zoomed in on, along its `x`: steps, or seconds where that is `relative` or `time`.
+    """
     here = Address.of(desk.request)
     key, runs = here.get("key"), here.all("run", 50)
     if not key or not runs:
         raise TreadleError("Which metric of which runs?", remedy="Ask for ?key=loss&run=run_…")
     most = 0 if here.get("every") == "1" else max(min(_POINTS // len(runs), _LINE), 50)
+    along, low, high = _part(here)
     lines = []
     for run_id in runs:
-        found: Columns = desk.call(MetricColumns(project=desk.project, run_id=run_id, key=key, most=most))
+        wanted = MetricColumns(project=desk.project, run_id=run_id, key=key, most=most, along=along, low=low, high=high)
+        found: Columns = desk.call(wanted)
         values = [finite(v) for v in found.values]
         real = [v for v in values if v is not None]
         lines.append(
@@ -183,6 +188,18 @@ def history(desk: Desk) -> Response:
             }
         )
     return _json({"key": key, "lines": lines})
+
+
+def _part(here: Address) -> tuple[Along, int | None, int | None]:
+    """What a chart has zoomed in on; everything where the address does not say it in numbers."""
+    along = {"relative": Along.relative, "time": Along.time}.get(here.get("x"), Along.step)
+    try:
+        ends = [float(here.get(name)) * (1 if along == Along.step else 1e6) for name in ("from", "until")]
+    except ValueError:
+        return along, None, None
+    if not all(abs(end) < 2**62 for end in ends):
+        return along, None, None
+    return along, math.floor(ends[0]), math.ceil(ends[1])
 
 
 def finite(value: float | str) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from treadle.operations.ledger import Lineage
+from treadle.records.ledger import Version
 from treadle.records.models import Use
 
 _WIDE, _HIGH, _ACROSS, _DOWN = 168, 44, 232, 60
@@ -34,7 +35,7 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 class Drawing(Struct, frozen=True, kw_only=True):
-    """All of it; `left_out` is how many things found no room."""
+    """All of it; `left_out` is how many things found no room, `grown` whether versions that a dataset grew from are left out."""
 
     width: int
     height: int
@@ -42,6 +43,7 @@ class Drawing(Struct, frozen=True, kw_only=True):
     lines: list[Line]
     box: tuple[int, int] = (_WIDE, _HIGH)
     left_out: int = 0
+    grown: bool = False
 
 
 def draw(graph: Lineage, node: str, uses: Sequence[Use], link: Callable[[str, Any], str | None]) -> Drawing | None:
@@ -54,7 +56,9 @@ def draw(graph: Lineage, node: str, uses: Sequence[Use], link: Callable[[str, An
     """
     known = {v.digest: v for v in graph.versions}
     parents: dict[str, list[str]] = {}
-    for edge in graph.edges:
+    # A dataset's version grew from the one before it, that from another …: a year of them would hide who read which.
+    edges = [e for e in graph.edges if not _grew(known.get(e.child), known.get(e.parent))]
+    for edge in edges:
         parents.setdefault(edge.child, []).append(edge.parent)
     depth = _depths(node, parents)
     columns: dict[int, list[str]] = {}
@@ -78,10 +82,13 @@ def draw(graph: Lineage, node: str, uses: Sequence[Use], link: Callable[[str, An
             number = f" {version.number}" if version is not None and version.number is not None else ""
             kind = version.kind if version is not None else "run" if digest.startswith("run_") or len(digest) == 32 else "thing"
             name = f"{version.name}{number}" if version is not None else digest
+            if kind == "definition" and "/" in name:  # feature_view/weather_now: the box says it in its two lines
+                kind, _, name = name.partition("/")
+                kind = kind.replace("_", " ")
             nodes.append(Node(x=x, y=y, kind=kind, name=name, href=link(digest, version), here=digest == node))
     lines = [
         Line(d=_curve(place[e.parent], place[e.child]), role=e.role.replace("_", " "))
-        for e in graph.edges
+        for e in edges
         if e.child in place and e.parent in place
     ]
     top = (rows - len(serving)) * _DOWN // 2
@@ -91,7 +98,11 @@ def draw(graph: Lineage, node: str, uses: Sequence[Use], link: Callable[[str, An
         lines.append(Line(d=_curve(place[node], (x, y)), role="serves"))
     across = deepest + (2 if serving else 1)
     width, height = (across - 1) * _ACROSS + _WIDE + 4, (rows - 1) * _DOWN + _HIGH + 4
-    return Drawing(width=width, height=height, nodes=nodes, lines=lines, left_out=left_out)
+    return Drawing(width=width, height=height, nodes=nodes, lines=lines, left_out=left_out, grown=len(edges) < len(graph.edges))
+
+
+def _grew(child: Version | None, parent: Version | None) -> bool:
+    return child is not None and parent is not None and child.kind == parent.kind == "dataset" and child.name == parent.name
 
 
 def _depths(node: str, parents: dict[str, list[str]]) -> dict[str, int]:

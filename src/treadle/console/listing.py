@@ -214,14 +214,14 @@ def took(run: TrackedRun, now: dt.datetime) -> str:
     """How long a run took, or has been taking."""
     if run.started is None:
         return "—"
-    if run.ended is not None:
-        return words.span(max((run.ended - run.started).total_seconds(), 0))
+    if run.ended is not None:  # no time at all: it ran while a replay's clock stood still
+        return words.span((run.ended - run.started).total_seconds()) if run.ended > run.started else "—"
     return f"{words.span((now - run.started).total_seconds())} so far" if str(run.state) in LIVE and now > run.started else "—"
 
 
 def name_of(run: TrackedRun) -> str:
-    """What a run is called."""
-    return run.name or run.run_id
+    """What a run is called; a pipeline's by the pipeline, and the end of its id, which tells it from others."""
+    return run.name or (f"{run.pipeline} {run.run_id[-6:]}" if run.pipeline else run.run_id)
 
 
 class Shown(Struct, frozen=True, kw_only=True):

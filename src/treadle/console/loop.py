@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Struct
 from starlette.responses import RedirectResponse, Response
 
-from treadle.console import words
+from treadle.console import quality, words
 from treadle.console.desk import Desk, check_same_origin
 from treadle.console.ring import clip, ring
-from treadle.console.series import METRICS, months, series
+from treadle.console.stations import LOOP_BEGINS
 from treadle.operations.ledger import ListEvents
 from treadle.operations.registry import DecideApproval, GetApproval, GetModelVersion
 from treadle.operations.workshop import GetApplied, GetOverview, Overview
@@ -145,6 +145,15 @@ def _nothing(desk: Desk) -> Response:
         known = any(p.name == desk.project and desk.environment in p.environments for p in desk.projects)
         if not known and not desk.tracked:
             raise
+        if desk.tracked and not endpoint:
+            return desk.page(
+                "empty.html",
+                title=f"{desk.project} has no loop yet",
+                sentence="Scripts have logged to it: see Experiments, Runs and Models. Once a project of that name is applied, its loop "
+                "stands here: what serves, what is tried, how good it is day by day, what waits for you.",
+                lead="How to begin one",
+                commands=LOOP_BEGINS.format(environment=desk.environment),
+            )
         return desk.page(
             "empty.html",
             status=404 if endpoint else 200,
@@ -162,8 +171,6 @@ def _html(desk: Desk, *, fragment: bool = False, error: TreadleError | None = No
     if seen is None:
         raise TreadleError("Nothing is applied here any more.", remedy=f"treadle apply --env {desk.environment}", code="not_found")
     query = f"?{desk.request.url.query}" if desk.request.url.query else ""
-    drawn = series(seen)
-    model = _model(desk, seen)
     happened = latest(desk.call(ListEvents(project=desk.project, newest=True, limit=_LOOKED)).items, desk.environment)
     cards, notice = _cards(desk, seen, kept or {}), _notice(desk)
     shown = [msgspec.structs.replace(seen, now=seen.now.replace(second=0, microsecond=0)), cards, notice, happened, desk.projects]
@@ -175,24 +182,16 @@ def _html(desk: Desk, *, fragment: bool = False, error: TreadleError | None = No
         "centre": centre(seen),
         "cards": cards,
         "events": happened,
-        "variants": variants(seen, desk.base, model),
+        "variants": variants(seen, desk.base, quality.model_of(desk, seen)),
         "figures_title": f"Last {seen.figures.get('blocks') or 30} days",
         "figures": figures(seen, desk.base),
-        "chart": drawn,
-        "chart_label": chart_label(seen, drawn),
-        "metrics": METRICS,
-        "months": months(seen),
-        "marks": [{**m, "tone": _MARKS.get(m["kind"], "quiet")} for m in reversed(seen.marks)],
-        "version_base": f"{desk.base}{words.path('models', model)}",
+        **quality.context(desk, seen),
         "notice": notice,
         "error": error,
         "fragment": fragment,
         "version": version,
     }
     return desk.render("loop.html", **context), version
-
-
-_MARKS = {"release": "healthy", "canary": "tried", "alarm": "waits"}
 
 
 def headline(seen: Overview) -> str:
@@ -301,20 +300,6 @@ def figures(seen: Overview, base: str) -> list[dict[str, Any]]:
     ]
 
 
-def chart_label(seen: Overview, drawn: dict[str, Any] | None) -> str:
-    """The chart in words, for those who do not see it."""
-    if not drawn:
-        return ""
-    last = next((v for v in reversed(drawn["series"].get("roc_auc", {}).get("line", [])) if v is not None), None)
-    alarms = sum(m["kind"] == "alarm" for m in drawn["marks"])
-    releases = sum(m["kind"] == "release" for m in drawn["marks"])
-    told = f"; ROC AUC over the last seven is {words.metric(last)}" if last is not None else ""
-    never = next((v for v in reversed(drawn["series"].get("never_roc_auc", {}).get("line", [])) if v is not None), None)
-    told += f", and never retrained it would have been {words.metric(never)} in that month" if never is not None else ""
-    marks = f"{releases} releases, {alarms} alarms. The table below has it by month."
-    return f"Quality of {seen.endpoint} over {len(drawn['t'])} days{told}; {marks}"
-
-
 def _cards(desk: Desk, seen: Overview, kept: dict[str, str]) -> list[dict[str, Any]]:
     if not seen.waiting:
         return []
@@ -381,13 +366,16 @@ def _notice(desk: Desk) -> dict[str, str] | None:
     return {"tone": words.tone(found.state), "text": text}
 
 
-def _model(desk: Desk, seen: Overview) -> str:
-    applied: Project | None = desk.call(GetApplied(project=desk.project, environment=desk.environment))
-    return next((e.model for e in applied.endpoints if e.name == seen.endpoint), seen.endpoint) if applied else seen.endpoint
-
-
 def _last(desk: Desk, name: str, environments: list[str]) -> str:
-    """The environment that comes last by the project's own declaration (production), of those where it is applied."""
+    """The environment that the others lead to (production), of those where a project is applied; the last where none leads to another."""
     applied: Project | None = desk.call(GetApplied(project=name, environment=environments[0]))
-    declared = [e.name for e in applied.environments if e.name in environments] if applied else []
-    return declared[-1] if declared else environments[-1]
+    before = {e.name: e.after for e in applied.environments} if applied else {}
+
+    def way(environment: str) -> int:
+        passed: list[str] = []
+        while environment and environment not in passed:
+            passed.append(environment)
+            environment = before.get(environment, "")
+        return len(passed)
+
+    return max(reversed([e for e in before if e in environments] or environments), key=way)

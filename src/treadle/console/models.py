@@ -15,6 +15,7 @@ from treadle.operations.registry import (
     DeleteAlias,
     DeleteModel,
     GetModel,
+    GetUses,
     ListModelVersions,
     ModelVersions,
     RegisteredModels,
@@ -23,7 +24,7 @@ from treadle.operations.registry import (
     UpdateModel,
 )
 from treadle.records.errors import TreadleError
-from treadle.records.models import Comparison, ModelVersion, RegisteredModel, Removal
+from treadle.records.models import Comparison, ModelVersion, RegisteredModel, Removal, Use
 
 _PAGE = 50
 #: Models that hold prompts are none that anybody serves.
@@ -128,7 +129,7 @@ def model(desk: Desk) -> Response:
         newest=here.to(page=None) if after else "",
         notice=notice(here, desk.base),
         removal=removal,
-        aliases=aliases,
+        aliases=[(alias, number, _followed(desk, name, alias)) for alias, number in aliases],
     )
 
 
@@ -160,6 +161,15 @@ def change(desk: Desk, fields: Fields) -> Response:
 # ── two versions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _followed(desk: Desk, model: str, alias: str) -> bool:
+    """Whether releases move an alias, so that nobody may take it away by hand."""
+    called, _, environment = alias.partition(".")
+    if called not in ("champion", "challenger"):
+        return False
+    uses: list[Use] = desk.call(GetUses(project=desk.project, model=model, number=0))
+    return bool(environment) or any(u.kind in ("endpoint", "release", "snapshot") for u in uses)
+
+
 def compare(desk: Desk) -> Response:
     """Two versions side by side, or only what differs."""
     here, name = Address.of(desk.request), desk.request.path_params["model"]
@@ -172,7 +182,7 @@ def compare(desk: Desk) -> Response:
     for section in dict.fromkeys(i.section for i in found.items):
         rows = [i for i in found.items if i.section == section]
         kept = [i for i in rows if not only or not i.same]
-        sections.append((SECTIONS.get(section, section), [_row(i) for i in kept], len(rows) - len(kept)))
+        sections.append((SECTIONS.get(section, section), [_row(desk, section, i) for i in kept], len(rows) - len(kept)))
     differ = sum(not i.same for i in found.items)
     n = f"{differ:,} fact{'s' if differ != 1 else ''}"
     return desk.page(
@@ -189,11 +199,16 @@ def compare(desk: Desk) -> Response:
     )
 
 
-def _row(item: Any) -> dict[str, Any]:
+def _row(desk: Desk, section: str, item: Any) -> dict[str, Any]:
     def said(value: Any) -> str:
+        if section == "facts":
+            return words.fact(value)
         return "—" if value is None else listings.told(value) if isinstance(value, float) else str(value)
 
     change = ""
     if item.change:
         change = ("+" if item.change > 0 else "−") + listings.told(abs(item.change))
-    return {"name": item.name, "left": said(item.left), "right": said(item.right), "same": item.same, "change": change}
+    runs = section == "facts" and item.name == "run"
+    links = [desk.base + words.path("runs", v) if runs and v else "" for v in (item.left, item.right)]
+    sides = list(zip((said(item.left), said(item.right)), links, strict=True))
+    return {"name": item.name, "sides": sides, "same": item.same, "change": change}

@@ -33,6 +33,8 @@ _SAID: dict[str, Callable[[int], str]] = {
     "rule": lambda n: "The rule is set: the worker applies it once an hour.",
     "rule_gone": lambda n: "The rule is taken back; what it let go does not come back.",
     "applied": lambda n: f"The rules were applied to {_many(n, 'thing')}.",
+    "webhook": lambda n: "The address is told from now on. Try it: the button sends an example.",
+    "webhook_gone": lambda n: "The address is told nothing any more.",
     "asked": lambda n: "The question is put: whoever may approve finds it on the overview.",
     "granted": lambda n: "Approved.",
     "refused": lambda n: "Refused.",

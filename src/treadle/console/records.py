@@ -4,6 +4,8 @@ Each begins with a sentence that says the state; the rest is what was recorded, 
 """
 
 import json
+import math
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
@@ -93,12 +95,35 @@ def _links(desk: Desk, payload: dict[str, Any]) -> list[Fact]:
 # ── a release ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _e_value(log: float) -> str:
+    return f"{math.exp(min(log, 600)):.3g}"
+
+
+#: What a canary's facts are called, in the order in which they are read, and how each is set. Evidence is kept as logarithms.
+_EVIDENCE: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "metric": ("compared by", words.fact),
+    "blocks": ("complete blocks", words.fact),
+    "rows": ("paired outcomes", words.metric),
+    "mean_difference": ("challenger − champion, mean of the blocks", words.metric),
+    "sd_difference": ("standard deviation of a block", words.metric),
+    "margin": ("worse by less than this is no harm", words.metric),
+    "log_e_better": ("e-value for: it is not worse by the margin", _e_value),
+    "log_e_worse": ("e-value for: it harms", _e_value),
+    "threshold": ("e-value needed to decide", _e_value),
+    "delivered": ("in the gateways’ hands", words.fact),
+    "deployed": ("loaded", words.fact),
+    "live": ("answers its share since", words.fact),
+}
+
+
 def release(desk: Desk) -> Response:
     """One release: from which version to which, how, what the evidence says."""
     found: Release = desk.call(
         GetRelease(project=desk.project, environment=desk.environment, release_id=desk.request.path_params["release_id"])
     )
-    rows = [[text(k.replace("_", " ")), number(words.fact(v))] for k, v in found.facts.items() if not isinstance(v, (dict, list))]
+    rows = [[text(_EVIDENCE[k][0]), number(_EVIDENCE[k][1](found.facts[k]))] for k in _EVIDENCE if found.facts.get(k) is not None]
+    rest = {k: v for k, v in found.facts.items() if k not in _EVIDENCE and k != "phase" and not isinstance(v, (dict, list))}
+    rows += [[text(k.replace("_", " ")), number(words.fact(v))] for k, v in rest.items()]
     tables = [
         Table(
             id="evidence",
@@ -125,7 +150,9 @@ def release(desk: Desk) -> Response:
         Fact(name="snapshot generation", text=str(found.generation)),
     ]
     if found.strategy:
-        facts += [Fact(name=k.replace("_", " "), text=words.fact(v)) for k, v in plain(found.strategy).items()]
+        said = plain(found.strategy)
+        lengths = {"share": words.percent, "block_s": words.span}
+        facts += [Fact(name=k.removesuffix("_s").replace("_", " "), text=lengths.get(k, words.fact)(v)) for k, v in said.items()]
     if found.state in (ReleaseState.running, ReleaseState.promoted, ReleaseState.waiting) and found.from_version:
         facts.append(Fact(name=f"take it back: version {found.from_version} serves again", text=f"treadle rollback {found.release_id}"))
     return desk.page(

@@ -64,6 +64,7 @@ def page(desk: Desk) -> Response:
         inside=[k for k in keys if k.startswith(listings.INSIDE)],
         machine=machine,
         at_once=_CHARTS,
+        live=bool(part["live"]),
         parent=one.parent_run or one.tags.get("mlflow.parentRunId"),
     )
 

@@ -34,7 +34,7 @@ from treadle.records.ledger import Page
 from treadle.records.tracking import Experiment, SavedView, TrackedRun, View
 
 #: What the address keeps for the charts, which the browser draws.
-CHART = ("chart", "key", "x", "log", "smooth", "cx", "cy", "cz", "dim", "sel")
+CHART = ("chart", "key", "x", "log", "smooth", "from", "until", "cx", "cy", "cz", "dim", "sel")
 _COMMAND = """import mlflow
 mlflow.set_tracking_uri("{url}")
 mlflow.set_experiment("{name}")

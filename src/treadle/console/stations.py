@@ -1,11 +1,12 @@
 """One page a station: a sentence, then the newest of what the station made. All nine are tables of records."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from treadle.console import words
+from treadle.console import quality, words
 from treadle.console.desk import STATIONS, Desk
 from treadle.console.tables import Cell, Table, number, text, time
 from treadle.operations.data import DatasetVersions, ListDatasetVersions
@@ -28,6 +29,20 @@ _ALSO = {
     "endpoints": "serving",
     "alarms": "monitoring",
 }
+#: What would stand on a station's page, where scripts have logged runs and no loop is applied.
+_WOULD = {
+    "data": "The datasets that a project declares stand here, each with its versions: how many rows, known until when, from where.",
+    "features": "The features that a project declares stand here: the same definitions for training rows and for the gateway.",
+    "training": "Runs of pipelines stand here, each with the reason that started it, and what starts them by itself.",
+    "evaluation": "Candidates stand here with their metrics on held-out rows, and the gates that each passed.",
+    "packaging": "The sealed bundles of versions stand here: model, signature, features and environment under one digest.",
+    "registry": "The versions of what endpoints serve stand here, and who was asked to approve them. What scripts registered: see Models.",
+    "release": "Every movement of traffic stands here, with the evidence that decided it.",
+    "serving": "Endpoints stand here, what each is told to serve, and what the gateways say they serve.",
+    "monitoring": "Alarms stand here, and day by day the traffic, the quality and the drift of an endpoint.",
+}
+LOOP_BEGINS = """treadle init my-loop --example flights && cd my-loop   # a project to start from; its name stands in treadle.toml
+treadle apply --env {environment}"""
 Made = tuple[str, list[Table]]
 
 
@@ -39,6 +54,14 @@ def page(desk: Desk) -> Response:
     if name not in STATIONS:
         raise TreadleError(f"There is no station {name!r}.", remedy=f"One of: {', '.join(STATIONS)}", code="not_found")
     applied: Project | None = desk.call(GetApplied(project=desk.project, environment=desk.environment))
+    if applied is None and desk.tracked:
+        return desk.page(
+            "empty.html",
+            title=name.capitalize(),
+            sentence=f"{desk.project} has runs and no loop yet. {_WOULD[name]}",
+            lead="How to begin one",
+            commands=LOOP_BEGINS.format(environment=desk.environment),
+        )
     if applied is None:
         raise TreadleError(
             f"Nothing is applied to {desk.environment} of {desk.project}.",
@@ -55,6 +78,7 @@ def page(desk: Desk) -> Response:
         error_text=None,
         tables=tables,
         facts=[],
+        **(quality.context(desk, desk.overview) if name == "monitoring" and desk.overview else {}),
     )
 
 
@@ -363,7 +387,7 @@ def _monitoring(desk: Desk, applied: Project) -> Made:
     ]
     blocks = [
         [
-            time(w.start),
+            _from(w),
             number(words.count(w.predictions)),
             number(words.count(w.rejected)),
             number(words.percent(w.outcomes / w.predictions) if w.predictions else "—"),
@@ -377,8 +401,10 @@ def _monitoring(desk: Desk, applied: Project) -> Made:
         ]
         for w in reversed(windows)
     ]
-    still = sum(a.state == "open" for a in alarms)
-    said = f"{still} alarm{'s are' if still != 1 else ' is'} open." if still else "No alarm is open."
+    still = [a for a in alarms if a.state == "open"]
+    which = ", ".join(f"{a.kind} of {a.endpoint} since {words.day(a.raised, desk.now)}" for a in still[:3])
+    more = " and others" if len(still) > 3 else ""
+    said = f"{len(still)} alarm{'s are' if len(still) != 1 else ' is'} open: {which}{more}." if still else "No alarm is open."
     return said, [
         Table(
             id="alarms",
@@ -408,6 +434,13 @@ def _monitoring(desk: Desk, applied: Project) -> Made:
             command="treadle worker",
         ),
     ]
+
+
+def _from(window: WindowReport) -> Cell:
+    """When a window began: the day of one that is a day long, whatever hour it is now."""
+    if window.end - window.start < dt.timedelta(days=1):
+        return time(window.start)
+    return text(f"{window.start.day} {window.start:%b %Y}", title=f"from {words.moment(window.start)} to {words.moment(window.end)} UTC")
 
 
 def _drift(drift: dict[str, float]) -> str:

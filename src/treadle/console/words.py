@@ -45,6 +45,8 @@ TONES = {
     "rolled_back": "harm",
     "ready": "healthy",
 }
+#: A time with its zone, as records keep it in facts.
+_ISO = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d(\.\d{6})?\+00:00")
 _EVENT_TONES = (
     (re.compile(r"\.(failed|stopped|refused|rolled_back)$"), "harm"),
     (re.compile(r"^treadle\.(performance|calibration|drift|outcomes)\.|\.approval\.requested$|\.cancel_requested$"), "waits"),
@@ -82,8 +84,8 @@ def count(value: float) -> str:
 def metric(value: object) -> str:
     """A measured number with three significant places, or as it is where it is none.
 
-    >>> metric(0.74812), metric(12345.6), metric(float("nan")), metric(3), metric(1.2e-7)
-    ('0.748', '12,346', '—', '3', '1.2e-07')
+    >>> metric(0.74812), metric(12345.6), metric(float("nan")), metric(3), metric(1.2e-7), metric(-0.00068)
+    ('0.748', '12,346', '—', '3', '1.2e-07', '-0.00068')
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
@@ -93,7 +95,7 @@ def metric(value: object) -> str:
         return "—"
     if value == 0:
         return "0"
-    if abs(value) < 1e-4:
+    if abs(value) < 1e-2:
         return f"{value:.2g}"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
@@ -189,6 +191,8 @@ def fact(value: object) -> str:
         return "—"
     if isinstance(value, dt.datetime):
         return f"{moment(value)} UTC"
+    if isinstance(value, str) and _ISO.fullmatch(value):
+        return f"{moment(dt.datetime.fromisoformat(value))} UTC"
     if isinstance(value, Mapping):
         return " · ".join(f"{k} {fact(v)}" for k, v in value.items())
     if isinstance(value, (list, tuple)):
@@ -320,6 +324,17 @@ def _closed(p: Mapping[str, Any]) -> str:
     return f"{p['kind']} alarm closed: {why}" if before else f"{p['kind']} alarm closed · {p['text']}"
 
 
+def _judged(p: Mapping[str, Any]) -> str:
+    told: dict[str, list[float]] = {}
+    for month in p["months"]:
+        for policy, values in month["policies"].items():
+            told.setdefault(policy, []).append(values["roc_auc"])
+    means = {policy: sum(v) / len(v) for policy, v in told.items()}
+    others = {"never": "never retrained", "monthly": "retrained every month"}
+    beside = "".join(f"; {said} {metric(means[policy])}" for policy, said in others.items() if policy in means)
+    return f"{len(p['months'])} months judged from outside: ROC AUC {metric(means['declared'])} on average{beside}"
+
+
 def _loaded(what: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda p: f"{p['endpoint']}: version {p['to_version']} {what}"
 
@@ -350,6 +365,7 @@ _SAY: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "treadle.release.live": _loaded("answers its share of the requests"),
     "treadle.release.promoted": _progress,
     "treadle.alarm.closed": _closed,
+    "treadle.replay.judged": _judged,
     "treadle.release.stopped": _progress,
     "treadle.release.inconclusive": _progress,
     "treadle.smoke.passed": lambda p: _told(p) or "smoke test passed",

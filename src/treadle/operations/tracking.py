@@ -26,6 +26,7 @@ from treadle.operations.table import Writes, operation
 from treadle.records.ledger import Page
 from treadle.records.states import RunState
 from treadle.records.tracking import (
+    Along,
     Experiment,
     LoggedModel,
     ModelState,
@@ -311,12 +312,19 @@ class MetricHistory(Struct, frozen=True, kw_only=True):
 
 @operation("GET /projects/{project}/tracked-runs/{run_id}/columns/{key}", allow="read", returns=Columns)
 class MetricColumns(Struct, frozen=True, kw_only=True):
-    """One run's whole history of one metric by time, step and value, quick to read and to draw; `most` thins it out as in MetricHistory."""
+    """One run's history of one metric by time, step and value, quick to read and to draw; `most` thins it out as in MetricHistory.
+
+    `low` and `high` are the ends of a part of it: steps, or with `along` microseconds, `time` UTC or `relative` to the run's first point.
+    The points beside the part come too, so that a line goes on to its edges.
+    """
 
     project: str
     run_id: str
     key: str
     most: int = 0
+    along: Along = Along.step
+    low: int | None = None
+    high: int | None = None
 
 
 # ── logged models ────────────────────────────────────────────────────────────────────────────────────────────────────

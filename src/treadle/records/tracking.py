@@ -24,6 +24,14 @@ class View(StrEnum):
     all = "all"
 
 
+class Along(StrEnum):
+    """What a part of a metric's history is measured along."""
+
+    step = "step"
+    time = "time"  # microseconds UTC
+    relative = "relative"  # microseconds since the first point
+
+
 class ModelState(StrEnum):
     """A logged model: its files are on their way, there, or did not arrive."""
 

@@ -8,6 +8,7 @@ columns instead of a record a point.
 import bisect
 import fnmatch
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from treadle.records.calls import Call
 from treadle.records.errors import TreadleError
 from treadle.records.filters import Order
 from treadle.records.ledger import Page
-from treadle.records.tracking import Point, View
+from treadle.records.tracking import Along, Point, View
 from treadle.store.db import Connection
 from treadle.store.queries import listings, logged_models
 from treadle.store.queries import search as queries
@@ -27,6 +28,9 @@ from treadle.tracking import filters, pages
 
 #: The longest pages, as the protocol has them; a history may come whole.
 MOST, MOST_MODELS, MOST_POINTS = 50_000, 1_000, 1_000_000
+#: A part of a history: what it is measured along, and its ends.
+Part = tuple[Along, int | None, int | None]
+_WHOLE: Part = (Along.step, None, None)
 _STAGES = {View.active: ("active",), View.deleted: ("deleted",), View.all: ()}
 _NEWEST_EXPERIMENTS = (Order("attribute", "creation_time", False), Order("attribute", "experiment_id"))
 
@@ -124,23 +128,42 @@ class SearchVerbs:
     @implements(ops.MetricColumns)
     def metric_columns(self, connection: Connection, request: ops.MetricColumns, call: Call) -> ops.Columns:
         """One run's history as columns."""
-        times, steps, values = history_columns(connection, request.project, request.run_id, request.key, most=request.most)
+        part = (request.along, request.low, request.high)
+        times, steps, values = history_columns(connection, request.project, request.run_id, request.key, most=request.most, part=part)
         return ops.Columns(key=request.key, run_id=request.run_id, times=times, steps=steps, values=values)
 
 
 def history_columns(
-    connection: Connection, project: str, run_id: str, key: str, *, most: int = 0
+    connection: Connection, project: str, run_id: str, key: str, *, most: int = 0, part: Part = _WHOLE
 ) -> tuple[list[int], list[int], list[float | str]]:
-    """Times (microseconds), steps and values of a metric's history by time, step and value; `most` thins it out.
+    """Times (microseconds), steps and values of a metric's history, or of a part of it, by time, step and value; `most` thins it out.
 
     Values that JSON has no numbers for are words: NaN, Infinity, -Infinity.
     """
-    points = thinned(_points(connection, project, run_id, key), most)
+    points = thinned(within(_points(connection, project, run_id, key), *part), most)
     times, steps, values = [p[0] for p in points], [p[1] for p in points], [p[2] for p in points]
     told: list[float | str] = values  # type: ignore[assignment]
     if any(p[3] for p in points) or not all(map(math.isfinite, values)):
         told = [_word(p[2], p[3]) for p in points]
     return times, steps, told
+
+
+def within(points: list[listings.Point], along: Along, low: int | None, high: int | None) -> list[listings.Point]:
+    """The points of a part of a history, and the one on either side of it.
+
+    >>> within([(t, t * 10, 0.0, 0) for t in range(6)], Along.step, 19, 31)
+    [(1, 10, 0.0, 0), (2, 20, 0.0, 0), (3, 30, 0.0, 0), (4, 40, 0.0, 0)]
+    """
+    if (low is None and high is None) or not points:
+        return points
+    at = 1 if along == Along.step else 0
+    zero = points[0][0] if along == Along.relative else 0
+    first = -math.inf if low is None else low + zero
+    last = math.inf if high is None else high + zero
+    ordered = sorted(points, key=operator.itemgetter(at)) if at else points  # finds nothing to do where steps and times go up together
+    begin = bisect.bisect_left(ordered, first, key=operator.itemgetter(at))
+    end = bisect.bisect_right(ordered, last, key=operator.itemgetter(at))
+    return sorted(ordered[max(begin - 1, 0) : end + 1])
 
 
 def thinned(points: list[listings.Point], most: int) -> list[listings.Point]:

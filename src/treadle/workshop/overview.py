@@ -236,7 +236,7 @@ def stations(facts: _Facts) -> list[ops.Station]:
         ops.Station(
             name="Release",
             state="tried" if trying else "quiet" if not facts.releases else "healthy",
-            text=_release(trying, facts) if trying else f"{len(facts.releases)} so far" if facts.releases else "none yet",
+            text=_release(trying, facts) if trying else _released(facts),
         ),
         ops.Station(
             name="Serving",
@@ -333,6 +333,14 @@ def _release(release: Release, facts: _Facts) -> str:
     if release.strategy is None or release.from_version is None:
         return f"version {release.to_version} · loading"
     return f"canary {_percent(release.strategy.share)} · day {_days(facts.now - release.started) + 1}"
+
+
+def _released(facts: _Facts) -> str:
+    """What became of all releases; as many are promoted as the ring's centre counts."""
+    promoted = sum(r.state == ReleaseState.promoted for r in facts.releases)
+    if not facts.releases:
+        return "none yet"
+    return f"{promoted} promoted" if promoted == len(facts.releases) else f"{promoted} of {len(facts.releases)} promoted"
 
 
 def _took(run: Run) -> str:

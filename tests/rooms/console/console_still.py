@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from treadle.operations import artifacts, diagnosis, ledger, monitoring, pipelines, registry, releases, tracking, workshop
+from treadle.operations import artifacts, diagnosis, ledger, monitoring, pipelines, registry, releases, tracking, webhooks, workshop
 from treadle.operations.workshop import Overview, ProjectSummary, Station
 from treadle.records.calls import Actor, Role
 from treadle.records.definitions import Canary, Dataset, Endpoint, Environment, FeatureView, Project, Window
@@ -20,7 +20,19 @@ from treadle.records.diagnosis import Diagnosis, Finding, RunDifference
 from treadle.records.digests import digest as digest_of_bytes
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Artifact, Event, Page, Reason, Run, Step
-from treadle.records.models import Approval, Card, Comparison, GateResult, ModelVersion, RegisteredModel, Removal, Use
+from treadle.records.models import (
+    Approval,
+    Card,
+    Comparison,
+    GateResult,
+    ModelVersion,
+    RegisteredModel,
+    Removal,
+    Use,
+    Webhook,
+    WebhookDelivery,
+    WebhookTest,
+)
 from treadle.records.releases import Release
 from treadle.records.states import ApprovalState, ReleaseState, RunState, StepState, VersionState
 from treadle.records.tracking import (
@@ -420,6 +432,35 @@ class Memory:
         return io.BytesIO(self.get(digest))
 
 
+HOOK = Webhook(
+    project="flights",
+    webhook_id="whk_1",
+    name="chat",
+    url="https://hooks.example.com/models",
+    events=["model_version.created"],
+    description="",
+    state="active",
+    actor="ada",
+    created=NOW,
+    updated=NOW,
+    signed=True,
+)
+DELIVERY = WebhookDelivery(
+    project="flights",
+    webhook_id="whk_1",
+    delivery_id="dlv_1",
+    event_id="evt_3",
+    event="model_version.created",
+    state="failed",
+    attempts=9,
+    due=None,
+    status=503,
+    error="it answered 503",
+    created=NOW,
+    updated=NOW,
+)
+
+
 class Still:
     """What the console needs of a workshop. `answers` are records by operation, or functions of the request; `calls` is what was asked."""
 
@@ -485,6 +526,14 @@ class Still:
                 after=r.run_id,
                 text="Only data changed (flights version 3 → version 4). Metrics: auc 0.81 → 0.74 (worse).",
             ),
+            webhooks.ListWebhooks: lambda r: webhooks.Webhooks(items=[HOOK], page=Page()),
+            webhooks.ListWebhookDeliveries: lambda r: webhooks.WebhookDeliveries(
+                items=[DELIVERY] if r.state in ("", "failed") else [], page=Page(next="1_d")
+            ),
+            webhooks.CreateWebhook: HOOK,
+            webhooks.UpdateWebhook: HOOK,
+            webhooks.DeleteWebhook: ledger.Done(changed=True),
+            webhooks.TryWebhook: WebhookTest(success=True, delivery_id="dlv_1", event="model_version.created", status=204),
             artifacts.ListRetention: [RULE],
             artifacts.SetRetention: RULE,
             artifacts.ApplyRetention: lambda r: Removed(

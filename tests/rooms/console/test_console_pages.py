@@ -13,12 +13,13 @@ from console_still import APPROVAL, EVENTS, NOW, OWNER, RELEASE, RUN, STATIONS, 
 from msgspec.structs import replace
 
 from treadle.console.app import build_console
-from treadle.operations import ledger, registry, releases, tracking, workshop
+from treadle.operations import ledger, monitoring, registry, releases, tracking, workshop
 from treadle.operations.workshop import ProjectSummary, Station
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Page
 from treadle.records.models import GateResult
-from treadle.records.states import ApprovalState, ReleaseState, VersionState
+from treadle.records.monitoring import Alarm, WindowReport
+from treadle.records.states import AlarmState, ApprovalState, ReleaseState, VersionState
 
 LOOP = "/projects/flights/prod"
 EVIL = "<img src=x onerror=alert(1)>\"'&{{7*7}}</script><script>alert(2)</script>"
@@ -53,6 +54,9 @@ PAGES = (
     f"/removals?thing=run/{1:032x}",
     "/removals/retention",
     "/removals/retention?preview=1",
+    "/webhooks",
+    "/webhooks?forget=whk_1",
+    "/webhooks?webhook=whk_1&state=failed",
     "/models",
     "/models/delay",
     "/models/delay?delete=1",
@@ -489,3 +493,50 @@ def test_a_page_with_a_year_of_days_is_small_and_quick() -> None:
     still = Still(quality=days(dt.datetime(2013, 12, 31, tzinfo=dt.UTC)), now=dt.datetime(2013, 12, 31, tzinfo=dt.UTC))
     answer = client(still).get(LOOP)
     assert len(answer.content) < 160_000
+
+
+def test_the_first_page_is_of_the_environment_that_the_others_lead_to() -> None:
+    still = Still()
+    applied = still.answers[workshop.GetApplied]
+    staging, prod = (next(e for e in applied.environments if e.name == name) for name in ("staging", "prod"))
+    alone = (replace(prod, after=""), staging)
+    # As they were declared, or by name: a project comes back from the store in either order.
+    for environments, first in (((staging, prod), "prod"), ((prod, staging), "prod"), (alone, "staging"), (alone[::-1], "prod")):
+        still.answers[workshop.GetApplied] = replace(applied, environments=environments)
+        assert client(still).get("/").headers["location"] == f"/projects/flights/{first}"
+
+
+def test_monitoring_shows_the_quality_and_names_what_is_open() -> None:
+    still = Still()
+    alarm = Alarm(
+        project="flights",
+        environment="prod",
+        alarm_id="alm_1",
+        endpoint="delay",
+        kind="drift",
+        state=AlarmState.open,
+        text="Inputs have drifted.",
+        raised=NOW - dt.timedelta(days=3),
+    )
+    start = NOW.replace(hour=0, minute=0)
+    window = WindowReport(
+        project="flights",
+        environment="prod",
+        endpoint="delay",
+        start=start,
+        end=start + dt.timedelta(days=1),
+        predictions=900,
+        rejected=0,
+        outcomes=860,
+        metrics={},
+        drift={},
+        champion=7,
+    )
+    still.answers[monitoring.ListAlarms] = [alarm]
+    still.answers[monitoring.ListWindows] = [window]
+    html = client(still).get(f"{LOOP}/monitoring").text
+    assert "1 alarm is open: drift of delay since " in text(html)
+    assert f"{start.day} {start:%b %Y}" in text(html)
+    assert 'id="chart"' in html
+    assert 'id="series"' in html
+    assert 'id="chart"' not in client(still).get(f"{LOOP}/registry").text

@@ -290,6 +290,21 @@ def test_a_line_is_thinned_unless_every_point_is_asked_for() -> None:
     assert browser.get(f"{BASE}/history").status_code == 400
 
 
+def test_what_a_chart_has_zoomed_in_on_is_asked_for_along_its_axis() -> None:
+    still = Still()
+    browser = client(still)
+    asking = ["from=3&until=9.2", "x=relative&from=1.5&until=2", "x=time&from=1700000000&until=1700000001", "from=3", "from=nan&until=inf"]
+    for query in asking:
+        assert browser.get(f"{BASE}/history?key=loss&run={ONE}&{query}").status_code == 200
+    assert [(str(r.along), r.low, r.high) for r in asked(still, tracking.MetricColumns)] == [
+        ("step", 3, 10),
+        ("relative", 1_500_000, 2_000_000),
+        ("time", 1_700_000_000_000_000, 1_700_000_001_000_000),
+        ("step", None, None),
+        ("step", None, None),
+    ]
+
+
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -621,6 +636,17 @@ def test_the_card_is_taken_away_in_three_forms() -> None:
     assert browser.get(f"{BASE}/models/delay/9/card.exe").status_code == 404
 
 
+def test_an_alias_that_releases_move_is_not_offered_to_be_taken_away() -> None:
+    still = Still()
+    still.answers[registry.GetModel] = replace(MODEL, aliases={"best": 9, "champion": 8, "champion.prod": 8, "champions": 8})
+    html = client(still).get(f"{BASE}/models/delay").text
+    assert html.count("releases move it") == 1  # champion.prod; nobody serves the model, so that champion is free
+    still.answers[registry.GetUses] = [Use(kind="endpoint", name="delay", text="serves", keeps=True, environment="prod", number=8)]
+    html = client(still).get(f"{BASE}/models/delay").text
+    assert html.count("releases move it") == 2
+    assert html.count('value="unalias"') == 2
+
+
 def test_lineage_runs_from_the_data_to_the_endpoint_and_survives_rings() -> None:
     def node(digest: str, kind: str, name: str, number: int | None = None) -> Version:
         return Version(project="p", digest=digest, kind=kind, name=name, number=number)
@@ -641,6 +667,30 @@ def test_lineage_runs_from_the_data_to_the_endpoint_and_survives_rings() -> None
     assert draw(ledger.Lineage(versions=[], edges=[]), "m", [], lambda digest, version: None) is None
 
 
+def test_a_dataset_stands_in_the_lineage_as_it_was_read_without_what_it_grew_from() -> None:
+    def node(digest: str, kind: str, name: str, number: int) -> Version:
+        return Version(project="p", digest=digest, kind=kind, name=name, number=number)
+
+    days = [node(f"d{i}", "dataset", "flights", i) for i in range(1, 60)]
+    edges = [Edge(project="p", child=f"d{i + 1}", parent=f"d{i}", role="appended_to") for i in range(1, 59)]
+    edges += [Edge(project="p", child="m", parent="run_1", role="made_by"), Edge(project="p", child="run_1", parent="d59", role="read")]
+    graph = ledger.Lineage(versions=[node("m", "model", "delay", 9), *days], edges=edges)
+    drawing = draw(graph, "m", [], lambda digest, version: None)
+    assert drawing
+    assert [n.name for n in drawing.nodes] == ["delay 9", "run_1", "flights 59"]
+    assert drawing.grown
+    assert drawing.width < 700
+
+
+def test_a_pipelines_run_is_called_by_its_pipeline_and_took_no_time_that_it_did_not_take() -> None:
+    one = tracked(1, run_id="run_0185pq7br0m9xnjbjtv1mswcep", pipeline="delay_model", name="")
+    assert listings.name_of(one) == "delay_model mswcep"
+    assert listings.name_of(replace(one, name="mine")) == "mine"
+    assert listings.name_of(replace(one, pipeline="")) == one.run_id
+    assert listings.took(replace(one, started=NOW, ended=NOW), NOW) == "—"
+    assert listings.took(replace(one, started=NOW, ended=NOW + dt.timedelta(seconds=3)), NOW) == "3.0 s"
+
+
 # ── where nothing is applied ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -654,6 +704,12 @@ def test_a_home_that_only_scripts_logged_to_opens_on_its_experiments() -> None:
     page = browser.get("/projects/default/dev/experiments")
     assert page.status_code == 200
     assert "depths" in page.text
+    still.answers[workshop.GetApplied] = None
+    for station in ("data", "features", "training", "evaluation", "packaging", "registry", "release", "serving", "monitoring"):
+        answer = browser.get(f"/projects/default/dev/{station}")
+        assert answer.status_code == 200
+        assert "default has runs and no loop yet." in text(answer.text)
+        assert "treadle init" in answer.text
 
 
 def test_addresses_keep_order_and_repetition() -> None:

@@ -10,7 +10,7 @@ from treadle.ledger import Dispatcher, Ledger
 from treadle.operations import tracking as ops
 from treadle.records.calls import SYSTEM
 from treadle.records.errors import TreadleError
-from treadle.records.tracking import ModelState, Point, RunInput, RunModel, View
+from treadle.records.tracking import Along, ModelState, Point, RunInput, RunModel, View
 from treadle.store.blobs import LocalBlobs
 from treadle.store.queries import search
 from treadle.tracking.search import history_columns, thinned
@@ -274,3 +274,23 @@ def test_thinning_keeps_ends_and_extremes():
         assert most < 2 or few[0] == points[0]
         assert most < 4 or points[777] in few
     assert thinned(points, 0) == thinned(points, 20_000) == points
+
+
+def test_a_part_of_a_history_comes_with_the_points_beside_it(call):
+    first = 1_700_000_000_000_000
+    points = [Point(key="m", value=float(s), step=s * 10, time=first + s * 1_000_000) for s in range(1000)]
+    call(ops.StartRun(project=P, run_id="zoomed"))
+    call(ops.LogBatch(project=P, run_id="zoomed", metrics=points))
+
+    def part(along: str, low: int, high: int, most: int = 0) -> list[int]:
+        return call(ops.MetricColumns(project=P, run_id="zoomed", key="m", along=Along(along), low=low, high=high, most=most)).steps
+
+    assert part("step", 2000, 2020) == [1990, 2000, 2010, 2020, 2030]
+    assert part("step", 2001, 2009) == [2000, 2010]
+    assert part("relative", 3_000_000, 3_500_000) == [20, 30, 40]
+    assert part("time", first + 3_000_000, first + 3_500_000) == [20, 30, 40]
+    assert part("step", -50, 5) == [0, 10]
+    assert part("step", 20_000, 30_000) == [9990]
+    few = part("step", 0, 9990, 100)
+    assert len(few) <= 100
+    assert (few[0], few[-1]) == (0, 9990)

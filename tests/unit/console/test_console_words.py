@@ -142,3 +142,16 @@ def test_times_are_as_short_as_the_page_allows() -> None:
     assert words.moment(NOW.replace(hour=9), NOW) == "09:00"
     assert words.moment(NOW - dt.timedelta(days=3), NOW) == "26 Feb 00:00"
     assert words.moment(NOW - dt.timedelta(days=90), NOW) == "1 Dec 2012"
+
+
+def test_a_judged_replay_is_said_beside_what_else_could_have_been_done() -> None:
+    def month(declared: float, never: float) -> dict:
+        return {"month": "2013-02", "policies": {"declared": {"roc_auc": declared}, "never": {"roc_auc": never}}}
+
+    def said(payload: dict) -> str:
+        return words.say(event("treadle.replay.judged", payload))
+
+    told = said({"months": [month(0.72, 0.7), month(0.76, 0.66)]})
+    assert told == "2 months judged from outside: ROC AUC 0.740 on average; never retrained 0.680"
+    assert said({"months": []}) == "model/m/1"
+    assert said({"months": [{"policies": {}}], "text": "as another release says it"}) == "as another release says it"

@@ -63,13 +63,52 @@ window.treadleCharts = (() => {
       clearTimeout(waiting);
       waiting = setTimeout(() => { remember({ smooth: e.target.value === "0" ? null : e.target.value }); changed(); }, 60);
     } });
+    const along = select("along", "x", [["", "step"], ["relative", "time since start"], ["time", "time of day, UTC"]], setting("x"), () => { remember({ from: null, until: null }); showWhole(); changed(); });
     const log = make("input", { type: "checkbox", "aria-label": "logarithmic", onchange: (e) => { remember({ log: e.target.checked ? "1" : null }); changed(); } });
     log.checked = setting("log") === "1";
     host.append(
-      select("along", "x", [["", "step"], ["relative", "time since start"], ["time", "time of day"]], setting("x"), changed),
+      along,
       make("label", { class: "knob" }, make("span", { text: "smooth" }), slider, shown),
       make("label", { class: "knob" }, log, make("span", { text: "log" })),
+      make("button", { type: "button", "data-whole-line": true, text: "Whole line", title: "back from what is zoomed in on" }),
     );
+    showWhole();
+  }
+  // What is zoomed in on is the same in all charts of a page, and stands in the address: steps, or seconds.
+  function zoomed() {
+    const [from, until] = ["from", "until"].map((name) => parseFloat(setting(name)));
+    return until > from ? [from, until] : null;
+  }
+  function zoomTo(part) {
+    remember({ from: part && String(part[0]), until: part && String(part[1]) });
+    showWhole();
+    document.dispatchEvent(new Event("treadle:zoom"));
+  }
+  const showWhole = () => { for (const button of $$("[data-whole-line]")) button.hidden = !zoomed(); };
+  function brushed(u) {
+    if (u.select.width < 6) return;
+    const ends = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
+    u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+    // Steps are whole; a second has milliseconds.
+    const part = setting("x") ? ends.map((v) => +v.toFixed(3)) : [Math.floor(ends[0]), Math.ceil(ends[1])];
+    if (part[1] > part[0]) zoomTo(part);
+  }
+  document.addEventListener("dblclick", (event) => { if (zoomed() && event.target.closest(".u-over")) zoomTo(null); });
+  document.addEventListener("click", (event) => { if (event.target.closest("[data-whole-line]")) zoomTo(null); });
+  // The query of what is drawn: fine where it is zoomed in.
+  const part = () => (zoomed() ? [["from", setting("from")], ["until", setting("until")], ...(setting("x") ? [["x", setting("x")]] : [])] : []);
+  const WHOLE = Array.from({ length: 14 }, (_, i) => [1, 2, 5].map((s) => s * 10 ** i)).flat();
+  const WHERE = { "": "step", relative: "time since the first point", time: "time, UTC" };
+  function clockTicks(u, at, axis, space, step) {
+    let before = "";
+    return at.map((t) => {
+      if (t === null) return "";
+      const d = new Date(t * 1000), day = `${d.getUTCDate()} ${d.toLocaleString("en", { month: "short", timeZone: "UTC" })}`;
+      if (step >= 86400) return day;
+      const clock = d.toISOString().slice(11, step < 60 ? 19 : 16), told = day === before ? clock : `${clock}\n${day}`;
+      before = day;
+      return told;
+    });
   }
 
   // ── lines ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,16 +164,16 @@ window.treadleCharts = (() => {
     }
     const muted = colour("--muted"), font = "11.5px " + getComputedStyle(document.body).fontFamily, grid = { stroke: colour("--line"), width: 1 };
     host.plot = new uPlot({
-      width: Math.max(host.clientWidth, 200), height: tall ? 360 : 180, padding: [10, 12, 0, 0], legend: { show: false },
+      width: Math.max(host.clientWidth, 200), height: tall ? 360 : 180, padding: [10, 24, 0, 0], legend: { show: false },
       tzDate: (t) => uPlot.tzDate(new Date(t * 1e3), "UTC"),
-      cursor: { y: false, drag: { x: true, y: false }, points: { size: 5 } },
-      scales: { x: { time: x === "time" }, y: log ? { distr: 3 } : {} },
+      cursor: { y: false, drag: { x: true, y: false, setScale: false }, points: { size: 5 } },
+      scales: { x: { time: x === "time", ...(zoomed() ? { range: zoomed() } : {}) }, y: log ? { distr: 3 } : {} },
       axes: [
-        { stroke: muted, font, grid: { show: false }, ticks: { show: false }, size: 26, values: x === "relative" ? (u, at) => at.map(seconds) : x === "time" ? undefined : (u, at) => at.map((v) => (v === null ? "" : number(v))) },
+        { stroke: muted, font, grid: { show: false }, ticks: { show: false }, size: x === "time" ? 42 : 26, ...(x ? {} : { incrs: WHOLE }), ...(tall ? { label: WHERE[x] || "step", labelFont: font, labelSize: 18 } : {}), values: x === "relative" ? (u, at) => at.map(seconds) : x === "time" ? clockTicks : (u, at) => at.map((v) => (v === null ? "" : number(v))) },
         { stroke: muted, font, grid, ticks: { show: false }, size: 56, values: (u, at) => at.map((v) => (v === null ? "" : number(v))) },
       ],
       series,
-      hooks: { setCursor: [(u) => tip(u, lines, names, percent ? 2 : 1, x)] },
+      hooks: { setCursor: [(u) => tip(u, lines, names, percent ? 2 : 1, x)], setSelect: [brushed] },
     }, data, host);
     host.plot.root.setAttribute("aria-hidden", "true");
     host.setAttribute("role", "img");
@@ -159,11 +198,13 @@ window.treadleCharts = (() => {
     box.style.right = right ? `${u.over.clientWidth - left + 12}px` : "";
     box.style.top = "4px";
   }
-  function legend(host, runs, names, path) {
+  function legend(host, told, names, path) {
     if (!host) return;
-    host.replaceChildren(...(runs.length > 1 ? runs.map((id, i) => make("span", {}, make("i", { class: `dot s${i % INKS} d${Math.floor(i / INKS) % DASHES.length}` }), make("a", { href: path + encodeURIComponent(id), text: (names.get(id) || id).slice(0, 40) }))) : []));
+    // Of the runs that have the metric; the others are not in the picture.
+    const drawn = told.lines.map((line, i) => [line.id, i, line.value.some((v) => v !== null)]).filter((one) => one[2]);
+    host.replaceChildren(...(told.lines.length > 1 ? drawn.map(([id, i]) => make("span", {}, make("i", { class: `dot s${i % INKS} d${Math.floor(i / INKS) % DASHES.length}` }), make("a", { href: path + encodeURIComponent(id), text: (names.get(id) || id).slice(0, 40) }))) : []));
   }
-  const thinned = (told) => told.lines.some((l) => l.thinned) ? "Of a long line the lowest and highest of each part are drawn; larger shows every point." : "";
+  const thinned = (told) => told.lines.some((l) => l.thinned) ? "Of a long line the lowest and highest of each part are drawn: drag over a part to see it finer, double click for the whole; larger shows every point." : "";
 
   // ── points, parallel coordinates, contour ──────────────────────────────────────────────────────────────────────
   // A dimension: numbers where all of it are numbers, else words in their order, each at its place.
@@ -194,7 +235,7 @@ window.treadleCharts = (() => {
   }
   function plane(host, label, least = 320) {
     const width = Math.max(host.clientWidth, least), height = 380;
-    const svg = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plane", role: "img", "aria-label": label });
+    const svg = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "plane", role: "group", "aria-label": label });
     host.replaceChildren(svg);
     return { svg, width, height };
   }
@@ -214,11 +255,53 @@ window.treadleCharts = (() => {
     svg.append(make("svg:text", { x: right + 16, y: top + 8, text: d.say(d.high) }), make("svg:text", { x: right + 16, y: top + 160, text: d.say(d.low) }), make("svg:text", { x: right + 12, y: top - 8, "text-anchor": "end", class: "axis", text: d.name.slice(0, 24) }));
   }
   function dot(told, i, path, x, y, d, at) {
-    const text = `${told.names[i]}: ${d.map((one) => `${one.name} ${one.at[i] === null ? "—" : one.say(one.at[i])}`).join(", ")}`;
-    return make("svg:a", { href: path + encodeURIComponent(told.runs[i]), "aria-label": text }, make("svg:circle", { cx: x, cy: y, r: 4.5, fill: at === null ? colour("--grey") : shade(at), class: "point" }, make("svg:title", { text })));
+    const facts = d.map((one) => `${one.name} ${one.at[i] === null ? "—" : one.say(one.at[i])}`);
+    const circle = make("svg:circle", { cx: x, cy: y, r: 4.5, fill: at === null ? colour("--grey") : shade(at), class: "point" });
+    return link(path + encodeURIComponent(told.runs[i]), told.names[i], facts, {}, circle);
   }
+  // One stop for the keyboard in a chart of a thousand points: arrows walk along it, from the left to the right. What is under the
+  // mouse or in focus says what it is.
+  const says = new WeakMap();
+  function link(href, name, facts, attributes, mark) {
+    const made = make("svg:a", { href, "aria-label": `${name}: ${facts.join(", ")}`, tabindex: -1, ...attributes }, mark);
+    says.set(made, [name, facts]);
+    return made;
+  }
+  const across = (a) => Number(a.firstChild.getAttribute("cx"));
+  function walkable(svg) {
+    const first = $$("a", svg).sort((a, b) => across(a) - across(b))[0];
+    if (first) first.setAttribute("tabindex", "0");
+  }
+  document.addEventListener("keydown", (event) => {
+    const here = event.target.closest && event.target.closest("svg.plane a");
+    const way = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!here || !way || event.ctrlKey || event.metaKey || event.altKey) return;
+    const all = $$("a", here.closest("svg")).sort((a, b) => across(a) - across(b)), next = all[all.indexOf(here) + way];
+    event.preventDefault();
+    if (!next) return;
+    here.setAttribute("tabindex", "-1");
+    next.setAttribute("tabindex", "0");
+    next.focus();
+  });
+  function tell(event) {
+    const here = event.target.closest && event.target.closest("svg.plane a"), host = here ? here.closest("svg").parentElement : $("#plot");
+    if (!host) return;
+    let box = $(":scope > .tip", host);
+    if (!here) { if (box) box.hidden = true; return; }
+    if (!box) host.append(box = make("div", { class: "tip", "aria-hidden": true }));
+    const [name, facts] = says.get(here) || ["", []];
+    box.replaceChildren(make("b", { text: name.slice(0, 60) }), ...facts.slice(0, 16).map((text) => make("div", { text: text.slice(0, 60) })));
+    box.hidden = false;
+    const at = here.firstChild.getBoundingClientRect(), frame = host.getBoundingClientRect(), line = here.classList.contains("strand");
+    const x = (line && event.clientX ? event.clientX : at.left + at.width / 2) - frame.left + host.scrollLeft, right = x > host.clientWidth * 0.6 + host.scrollLeft;
+    box.style.left = `${right ? Math.max(x - box.offsetWidth - 12, 0) : x + 12}px`;
+    box.style.top = `${Math.max(Math.min((line && event.clientY ? event.clientY : at.top) - frame.top + 8, host.clientHeight - box.offsetHeight - 4), 0)}px`;
+  }
+  document.addEventListener("mouseover", tell);
+  document.addEventListener("focusin", tell);
   function scatter(host, told, ids, path) {
     const [x, y, z] = ids.map((id) => (id ? dimension(id, told.columns[id]) : null));
+    for (const d of [x, y]) { const air = (d.high - d.low) * 0.03; d.low -= air; d.high += air; }
     const { svg, width, height } = plane(host, `scatter of ${y.name} by ${x.name}`);
     const box = { left: 70, top: 26, width: width - 70 - (z ? 110 : 24), height: height - 26 - 48 };
     axes(svg, x, y, box);
@@ -229,6 +312,7 @@ window.treadleCharts = (() => {
       svg.append(dot(told, i, path, box.left + share(x, x.at[i]) * box.width, box.top + (1 - share(y, y.at[i])) * box.height, [x, y, z].filter(Boolean), z ? (z.at[i] === null ? null : share(z, z.at[i])) : 0));
     });
     if (z) scale(svg, z, width - 76, 50);
+    walkable(svg);
     return drawn;
   }
   // The surface between the runs: of each cell the mean of all runs, weighted by the inverse square of their distance.
@@ -258,6 +342,7 @@ window.treadleCharts = (() => {
     axes(svg, x, y, box);
     for (const i of points) svg.append(dot(told, i, path, box.left + share(x, x.at[i]) * box.width, box.top + (1 - share(y, y.at[i])) * box.height, [x, y, z], share(z, z.at[i])));
     scale(svg, z, width - 76, 50);
+    walkable(svg);
     return points.length;
   }
   function parallel(host, told, ids, path) {
@@ -270,15 +355,17 @@ window.treadleCharts = (() => {
       const at = dims.map((d, k) => (d.at[i] === null ? null : `${xs[k].toFixed(1)},${(bottom - share(d, d.at[i]) * (bottom - top)).toFixed(1)}`)).filter(Boolean);
       if (at.length < 2) return;
       drawn++;
-      const text = `${told.names[i]}: ${dims.map((d) => `${d.name} ${d.at[i] === null ? "—" : d.say(d.at[i])}`).join(", ")}`;
-      svg.append(make("svg:a", { href: path + encodeURIComponent(id), class: "strand", "aria-label": text, tabindex: -1 }, make("svg:polyline", { points: at.join(" "), stroke: last.at[i] === null ? colour("--grey") : shade(share(last, last.at[i])) }, make("svg:title", { text }))));
+      const facts = dims.map((d) => `${d.name} ${d.at[i] === null ? "—" : d.say(d.at[i])}`);
+      const strand = make("svg:polyline", { points: at.join(" "), stroke: last.at[i] === null ? colour("--grey") : shade(share(last, last.at[i])) });
+      svg.append(link(path + encodeURIComponent(id), told.names[i], facts, { class: "strand" }, strand));
     });
     dims.forEach((d, k) => {
       svg.append(make("svg:line", { x1: xs[k], x2: xs[k], y1: top, y2: bottom, class: "rail" }), make("svg:text", { x: xs[k], y: k % 2 && dims.length > 6 ? 28 : 14, "text-anchor": k === 0 ? "start" : "middle", class: "axis", text: d.name.slice(0, 22) }));
       for (const v of ticks(d, 4)) svg.append(make("svg:text", { x: xs[k] + 6, y: bottom - share(d, v) * (bottom - top) + 4, class: "halo", text: d.say(v).slice(0, 12) }));
     });
+    walkable(svg);
     return drawn;
   }
 
-  return { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, said };
+  return { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, part, zoomed, scatter, contour, parallel, said };
 })();

@@ -114,11 +114,11 @@
     scale();
   }
 
-  // A little air, and never so narrow that noise looks like news.
+  // A little air, and never so narrow that noise looks like news; below it there is room for the traffic.
   function room(low, high) {
     if (low === null || high === null || low === undefined) return [0, 1];
     const least = 0.06, middle = (low + high) / 2, half = Math.max((high - low) * 0.56, least / 2);
-    return [Math.max(0, middle - half), middle + half];
+    return [Math.max(0, middle - half * 1.36), middle + half];
   }
 
   function names(u, at, axis, space, step) {
@@ -129,7 +129,21 @@
     });
   }
 
-  // Canaries lie under the lines.
+  // Traffic stands on the same axis: a bar a day, dark as far as the outcomes are known.
+  function traffic(u) {
+    const { ctx, bbox } = u, ratio = devicePixelRatio, bottom = bbox.top + bbox.height, high = 30 * ratio;
+    const most = Math.max(...told.predictions);
+    if (!most) return;
+    const wide = told.t.length > 1 ? Math.abs(u.valToPos(told.t[1], "x", true) - u.valToPos(told.t[0], "x", true)) : 8 * ratio;
+    const bar = Math.max(Math.min(wide * 0.72, 24 * ratio), ratio), grey = colour("--grey");
+    told.t.forEach((t, i) => {
+      const x = u.valToPos(t, "x", true) - bar / 2, all = (told.predictions[i] / most) * high, known = (told.outcomes[i] / most) * high;
+      ctx.fillStyle = grey + "33"; ctx.fillRect(x, bottom - all, bar, all);
+      ctx.fillStyle = grey + "59"; ctx.fillRect(x, bottom - known, bar, known);
+    });
+  }
+
+  // Traffic and canaries lie under the lines.
   function under(u) {
     const { ctx, bbox } = u, ratio = devicePixelRatio;
     ctx.save();
@@ -140,6 +154,7 @@
       ctx.fillStyle = colour("--blue-soft"); ctx.fillRect(left, bbox.top, right - left, bbox.height);
       ctx.fillStyle = colour("--blue"); ctx.fillRect(left, bbox.top, ratio, bbox.height); ctx.fillRect(right - ratio, bbox.top, ratio, bbox.height);
     }
+    traffic(u);
     ctx.restore();
   }
 
@@ -187,6 +202,7 @@
     ctx.textAlign = "left"; ctx.textBaseline = "middle"; ctx.font = `600 ${12 * ratio}px ${family}`;
     for (const l of labels) {
       const width = ctx.measureText(l.text).width;
+      l.x = Math.min(l.x, ctx.canvas.width - width - 4 * ratio);
       ctx.fillStyle = colour("--panel"); ctx.globalAlpha = 0.85; ctx.fillRect(l.x - 3 * ratio, l.y - 9 * ratio, width + 6 * ratio, 18 * ratio); ctx.globalAlpha = 1;
       ctx.fillStyle = colour(l.ink); ctx.fillText(l.text, l.x, l.y);
     }
@@ -278,6 +294,19 @@
   document.addEventListener("htmx:error", () => lost(true));
   document.addEventListener("htmx:after:swap", draw);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) for (const one of document.querySelectorAll("#poll, [data-wake]")) one.dispatchEvent(new Event("wake")); });
+
+  // ── paper ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  // Charts are drawn again in the colours of paper, and what is folded together is opened, as long as it is being printed.
+  let opened = [];
+  const paper = (is) => {
+    document.documentElement.toggleAttribute("data-paper", is);
+    if (is) { opened = [...document.querySelectorAll("main details:not(.menu, .edit):not([open])")].filter((one) => !one.querySelector("form")); for (const one of opened) one.open = true; }
+    else { for (const one of opened) one.open = false; opened = []; }
+    again();
+    document.dispatchEvent(new Event("treadle:paper"));
+  };
+  addEventListener("beforeprint", () => paper(true));
+  addEventListener("afterprint", () => paper(false));
 
   // ── keys ───────────────────────────────────────────────────────────────────────────────────────────────────────
   document.addEventListener("keydown", (event) => {

@@ -1,8 +1,8 @@
 // Pages of experiments and runs: which runs are ticked, keys in tables, and what the charts are asked to draw.
 "use strict";
 (() => {
-  const { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, scatter, contour, parallel, said } = window.treadleCharts;
-  const CHART = ["chart", "key", "x", "log", "smooth", "cx", "cy", "cz", "dim", "sel"];
+  const { $, $$, make, json, setting, remember, select, lineKnobs, drawLines, legend, thinned, part, zoomed, scatter, contour, parallel, said } = window.treadleCharts;
+  const CHART = ["chart", "key", "x", "log", "smooth", "from", "until", "cx", "cy", "cz", "dim", "sel"];
 
   // ── ticked runs: in the address, so that they survive paging, ordering and a colleague ─────────────────────────
   const ticked = new Set(setting("sel").split(",").filter(Boolean));
@@ -133,12 +133,12 @@
         const key = setting("key") || firstLine();
         const runs = ticked.size ? [...ticked].slice(0, 50) : onPage().slice(0, 10).map((r) => r.id);
         if (!key || !runs.length) { note.textContent = "No run here has a metric."; return; }
-        const query = new URLSearchParams([["key", key], ...runs.map((r) => ["run", r])]);
+        const query = new URLSearchParams([["key", key], ...runs.map((r) => ["run", r]), ...part()]);
         const told = await json(`${section.dataset.history}?${query}`);
         if (turn !== asked) return;
         drawLines(host, told, names, true);
-        legend($("#legend"), runs, names, section.dataset.runs);
-        note.textContent = `${ticked.size ? "The ticked runs" : "The first ten runs of the page; tick others to draw them"}. ${told.lines.some((l) => l.thinned) ? "Of long lines the lowest and highest of each part are drawn; drag to zoom." : "Drag to zoom, double click for the whole."}`;
+        legend($("#legend"), told, names, section.dataset.runs);
+        note.textContent = `${ticked.size ? "The ticked runs" : "The first ten runs of the page; tick others to draw them"}. ${told.lines.some((l) => l.thinned) ? "Of long lines the lowest and highest of each part are drawn; drag over a part to see it finer, double click for the whole." : "Drag to zoom, double click for the whole."}`;
         return;
       }
       const wanted = kind === "parallel" ? chosenDims() : axesOf(kind, all.filter((d) => d.startsWith("params.")), all.filter((d) => d.startsWith("metrics.")));
@@ -158,10 +158,12 @@
     if (button) { remember({ chart: button.getAttribute("aria-pressed") === "true" ? null : button.dataset.chart }); redraw(); }
   });
 
+  document.addEventListener("treadle:zoom", () => { if (section && !section.hidden) redraw(); });
+
   // ── charts of one run, and of the runs that are compared ───────────────────────────────────────────────────────
   const lines = $("#lines");
   const waiting = [], single = new Set();
-  let busy = 0;
+  let busy = 0, grow = () => {};
   function runsOf() {
     if (lines.dataset.run) { names.set(lines.dataset.run, lines.dataset.name); return [lines.dataset.run]; }
     learn();
@@ -169,26 +171,29 @@
   }
   async function drawOne(figure, fresh) {
     const runs = runsOf(), every = figure.classList.contains("large") && figure.dataset.every;
-    if (fresh || !figure.told) {
-      const query = new URLSearchParams([["key", figure.dataset.key], ...runs.map((r) => ["run", r]), ...(every ? [["every", "1"]] : [])]);
-      figure.told = await json(`${lines.dataset.history}?${query}`);
-    }
-    const told = figure.told;
-    const once = lines.dataset.run && told.lines.every((l) => l.value.length < 2);
+    const get = (more) => json(`${lines.dataset.history}?${new URLSearchParams([["key", figure.dataset.key], ...runs.map((r) => ["run", r]), ...(every ? [["every", "1"]] : []), ...more])}`);
+    if (fresh || !figure.whole) { figure.whole = await get([]); figure.fine = null; }
+    // Of a line that came thinned out, what is zoomed in on is asked for again, finer.
+    const finer = zoomed() && figure.whole.lines.some((l) => l.thinned) ? part() : [];
+    if (finer.length && String(finer) !== figure.of) { figure.fine = null; figure.of = String(finer); }
+    if (finer.length && !figure.fine) figure.fine = await get(finer);
+    const told = finer.length ? figure.fine : figure.whole;
+    const once = lines.dataset.run && figure.whole.lines.every((l) => l.value.length < 2);
     figure.hidden = once;
-    if (once) { single.add(figure.dataset.key); $("#lines-once").textContent = `Measured once, and told in the table: ${[...single].sort().join(", ")}.`; }
-    else drawLines($(".host", figure), told, names, figure.classList.contains("large") || figure.classList.contains("wide"));
+    once ? single.add(figure.dataset.key) : single.delete(figure.dataset.key);
+    if ($("#lines-once")) $("#lines-once").textContent = single.size ? `Measured once, and told in the table: ${[...single].sort().join(", ")}.` : "";
+    if (!once) drawLines($(".host", figure), told, names, figure.classList.contains("large") || figure.classList.contains("wide"));
     figure.dataset.drawn = "1";
-    if (figure.matches(".wide")) legend($("#legend"), runs, names, lines.dataset.runs || "");
-    if (lines.dataset.run && told.lines[0]) {
-      const row = $$("[data-metric-row]").find((r) => r.dataset.metricRow === figure.dataset.key), one = told.lines[0];
+    if (figure.matches(".wide")) legend($("#legend"), told, names, lines.dataset.runs || "");
+    const n = told.lines[0] ? told.lines[0].value.length : 0;
+    figure.title = `${n.toLocaleString("en")} points drawn${finer.length ? " of the part" : ""}`;
+    if (lines.dataset.run && thinned(told)) $("#lines-note").textContent = thinned(told);
+    if (lines.dataset.run && figure.whole.lines[0]) {
+      const row = $$("[data-metric-row]").find((r) => r.dataset.metricRow === figure.dataset.key), one = figure.whole.lines[0];
       if (row) for (const [part, value] of [["low", one.min], ["high", one.max]]) {
         const cell = $(`[data-${part}]`, row);
         cell.textContent = said(value);
       }
-      const n = told.lines[0].value.length;
-      if (thinned(told)) $("#lines-note").textContent = thinned(told);
-      figure.title = `${n.toLocaleString("en")} points drawn`;
     }
   }
   // Three at a time: a run with a hundred metrics does not ask for a hundred lines at once.
@@ -201,7 +206,9 @@
   }
   const ask = (figure, fresh = false) => { waiting.push([figure, fresh]); pump(); };
   if (lines) {
-    lineKnobs($("#knobs"), () => { for (const f of $$(".small-chart[data-drawn]")) ask(f); });
+    const each = () => { for (const f of $$(".small-chart[data-drawn]:not([hidden])")) ask(f); };
+    lineKnobs($("#knobs"), each);
+    document.addEventListener("treadle:zoom", each);
     const seen = new IntersectionObserver((entries) => { for (const e of entries) if (e.isIntersecting) { seen.unobserve(e.target); if (!e.target.dataset.drawn) ask(e.target); } }, { rootMargin: "200px" });
     const choice = $("[data-which]");
     if (choice) {
@@ -210,13 +217,34 @@
       choice.addEventListener("change", () => { remember({ key: choice.value }); figure.dataset.key = choice.value; ask(figure, true); });
     }
     for (const figure of $$(".small-chart")) figure.hasAttribute("data-now") ? ask(figure) : seen.observe(figure);
+    // A metric that first comes while its run is looked at gets its chart where the others of its kind are.
+    const folded = (id, said) => {
+      let box = document.getElementById(id);
+      if (!box) {
+        box = make("details", { id }, make("summary", { text: said }), make("div", { class: "grid-charts" }));
+        $("#lines-once").before(box);
+      }
+      return $(".grid-charts", box);
+    };
+    const place = (key) => (/^(watch|profile)\//.test(key) ? folded("inside", "Inside the training") : /^(system|process)\//.test(key) ? folded("machine", "The machine meanwhile") : $(".grid-charts", lines));
+    grow = () => {
+      const known = new Set($$(".small-chart", lines).map((f) => f.dataset.key));
+      for (const { dataset: { metricRow: key } } of $$("[data-metric-row]")) {
+        if (known.has(key)) continue;
+        const larger = make("button", { type: "button", class: "link", "data-larger": true, title: "larger; every point", text: "larger" });
+        const figure = make("figure", { class: "small-chart", "data-key": key }, make("figcaption", {}, document.createTextNode(`${key.slice(0, 60)} `), larger), make("div", { class: "host" }));
+        lines.hidden = false;
+        place(key).append(figure);
+        seen.observe(figure);
+      }
+    };
     document.addEventListener("click", (event) => {
       const larger = event.target.closest("[data-larger]"), show = event.target.closest("[data-show]");
       if (larger) {
         const figure = larger.closest(".small-chart"), is = figure.classList.toggle("large");
         larger.textContent = is ? "smaller" : "larger";
         if (is) figure.dataset.every = "1"; else delete figure.dataset.every;
-        ask(figure, figure.told && figure.told.lines.some((l) => l.thinned));
+        ask(figure, figure.whole && figure.whole.lines.some((l) => l.thinned));
       }
       if (show) {
         const figure = $$(".small-chart").find((f) => f.dataset.key === show.dataset.show);
@@ -234,7 +262,7 @@
     const block = $("#drawn"), sentence = $("#said");
     if (block && sentence && block.dataset.said !== undefined && sentence.textContent !== block.dataset.said) sentence.textContent = block.dataset.said;
     if (section && !section.hidden && setting("chart") === "lines" && onPage().some((r) => r.live)) redraw();
-    if (lines && lines.dataset.run) for (const f of $$(".small-chart[data-drawn]")) ask(f, true);
+    if (lines && lines.dataset.run) { for (const f of $$(".small-chart[data-drawn]")) ask(f, true); grow(); }
   });
   // What somebody writes in an open form stays when the page around it is brought up to date.
   document.addEventListener("toggle", (event) => { if (event.target.id === "edit") event.target.toggleAttribute("hx-morph-skip", event.target.open); }, true);
@@ -251,6 +279,7 @@
   const again = () => { if (section && !section.hidden) { drawnFor = ""; redraw(); } for (const f of $$(".small-chart[data-drawn]")) ask(f); };
   addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(again, 150); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  document.addEventListener("treadle:paper", again);
   showTicks();
   redraw();
 })();
