@@ -291,7 +291,7 @@ def test_garbage_is_shown_first_and_then_collected(home, s3, typed):
         assert shop.blobs.get(kept) == b"referred to"
 
 
-def test_retention_frees_the_bucket(home, s3, typed):
+def test_emptying_the_bin_frees_the_bucket(home, s3, typed):
     with open_home(home, blobs=s3) as shop:
         log(shop, "r1", "a.bin", b"x" * 1000)
         typed("runs", "delete", "r1")
