@@ -1,5 +1,6 @@
 """A home with its blobs in a bucket: chosen once, moved, collected, looked after, backed up; on a real S3 server."""
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from treadle.store.objects import ObjectBlobs
 from treadle.workshop import blobs as module
 from treadle.workshop import open_home
 from treadle.workshop.doctor import check
+from treadle.workshop.replay import backtest
 
 pytestmark = pytest.mark.s3
 
@@ -154,6 +156,13 @@ def test_a_pipeline_has_its_results_and_its_code_in_the_bucket(home, s3, typed, 
         assert "finished" in typed("run", "large")
         newest = typed("runs", "--json")["items"][0]["run_id"]
         assert "cached" in typed("why-ran", newest)
+        monkeypatch.setenv("TREADLE_BLOBS", s3)
+        start = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
+        with open_home(home) as shop, fails("bad_definition"):  # it has no endpoint, which is seen on the copy
+            backtest(shop, project="shop", environment="dev", history=tmp_path, since=start, until=start, policy="never")
+        copy = home.parent / "replays" / "never-20130101-20130101"
+        assert not Layout(copy).blobs_url.exists()
+        assert 2_000_000 in [size for _, size in LocalBlobs(Layout(copy).blobs).listing()], "a replay has blobs of its own"
     finally:
         sys.path[:] = path
         sys.modules.pop("loop", None)
@@ -291,7 +300,7 @@ def test_garbage_is_shown_first_and_then_collected(home, s3, typed):
         assert shop.blobs.get(kept) == b"referred to"
 
 
-def test_retention_frees_the_bucket(home, s3, typed):
+def test_emptying_the_bin_frees_the_bucket(home, s3, typed):
     with open_home(home, blobs=s3) as shop:
         log(shop, "r1", "a.bin", b"x" * 1000)
         typed("runs", "delete", "r1")
