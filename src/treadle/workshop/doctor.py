@@ -267,7 +267,7 @@ def _home_id(layout: Layout, store: str | None) -> str:
     from treadle.store.db import Database  # noqa: PLC0415
     from treadle.workshop.home import store_url  # noqa: PLC0415
 
-    with Database.open(store or store_url(layout, None)) as database:
+    with Database.open(store or store_url(layout)) as database:
         return home_id(database)
 
 
