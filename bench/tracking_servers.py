@@ -145,7 +145,7 @@ def _resting(server: Server) -> None:
 
 
 def _answering(port: Callable[[], int], path: str) -> int:
-    for _ in range(6000):
+    for _ in range(15_000):  # a peer that imports on a busy machine takes minutes
         here = port()
         if here:
             with contextlib.suppress(OSError, RuntimeError, http.client.HTTPException):
