@@ -37,7 +37,7 @@ def execute(tx: Connection, sql: str, given: tuple[Any, ...] | list[tuple[Any, .
     """Run a statement in the driver's own form, for one tuple of parameters or for each of a list; how many rows it changed."""
     session: Session | None = tx.info.get(SESSION)
     if session is not None and isinstance(given, tuple):
-        return session.run(sql, given).changed
+        return session.run(sql, given).touched
     return tx.exec_driver_sql(sql, given).rowcount
 
 

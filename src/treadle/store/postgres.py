@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
     """What a statement answered: rows, and how many it found or changed."""
 
     rows: list[tuple[Any, ...]]
-    changed: int
+    touched: int
 
 
 class Session:
