@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from treadle.records.errors import TreadleError
+from treadle.tracking.locations import in_store
 from treadle.tracking.paths import fault
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -18,20 +19,6 @@ _MODEL = re.compile(r"models:/+(?P<id>m-[A-Za-z0-9_-]+)/?", re.S)
 _VERSION = re.compile(r"models:/+(?P<name>[^/]+)/(?P<number>[0-9]{1,18})/?", re.S)
 _PROXY = re.compile(r"mlflow-artifacts:(?://(?P<host>[^/]*))?/(?P<path>.*)", re.S)
 _LONGEST = 2000
-#: Stores in which clients keep their own files. Such a version can be loaded by those who may, and not be sealed here.
-STORES = ("s3", "gs", "wasbs", "abfss", "abfs", "hdfs", "viewfs", "dbfs", "r2", "b2", "oci", "swift")
-#: Their addresses: of a bucket, of a container at its maker's own hosts, of the file system that a client has set up. Never a host of
-#: anybody's choice: whoever loads a version would take the keys of the store there.
-_STORE = re.compile(
-    r"""(?:(?:s3|gs|r2|b2|oci|swift|dbfs)://[^/@:?#%\\\s]+
-    | (?:wasbs|abfss?)://[^/@:?#%\\\s]+@[a-z0-9-]+\.(?:blob|dfs)\.core\.(?:windows\.net|chinacloudapi\.cn|usgovcloudapi\.net|cloudapi\.de)
-    | r2://[^/@:?#%\\\s]+@[a-z0-9.-]+\.r2\.cloudflarestorage\.com
-    | b2://[^/@:?#%\\\s]+@[a-z0-9.-]+\.backblazeb2\.com
-    | oci://[^/@:?#%\\\s]+@[a-z0-9_-]+
-    | (?:hdfs|viewfs)://(?=/.)
-    )(?:/[^?#\\%]*)?""",
-    re.VERBOSE | re.IGNORECASE | re.ASCII,
-)
 RELATIVE = (
     "Invalid model version source: '{}'. If supplying a source as an http, https, local file path, ftp, objectstore, or mlflow-artifacts "
     "uri, an absolute path must be provided without relative path references present. Please provide an absolute path."
@@ -91,17 +78,6 @@ def read(source: str) -> Source:
             f"Invalid model version source: '{shown}': this server keeps models itself and follows no address of another scheme or host."
         )
     raise _refused(LOCAL.format(shown))
-
-
-def in_store(address: str) -> bool:
-    """Whether an address is one of a store that clients read and write themselves.
-
-    >>> in_store("s3://bucket/model"), in_store("abfss://container@account.dfs.core.windows.net/model"), in_store("hdfs:///models")
-    (True, True, True)
-    >>> in_store("abfss://container@example.com/model"), in_store("hdfs://example.com/models"), in_store("https://example.com")
-    (False, False, False)
-    """
-    return bool(_STORE.fullmatch(address))
 
 
 def proxied(path: str) -> Source:

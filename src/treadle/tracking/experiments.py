@@ -15,6 +15,7 @@ from treadle.records.tracking import DEFAULT_EXPERIMENT, DEFAULT_NAME, Experimen
 from treadle.store.db import Connection
 from treadle.store.queries import experiments as queries
 from treadle.tracking import limits
+from treadle.tracking.locations import check_location
 
 #: Saved views of a project, at most.
 MOST_VIEWS = 1000
@@ -33,7 +34,7 @@ class ExperimentVerbs:
         limits.check_text(request.name, "name of the experiment", limits.EXPERIMENT, needed=True)
         limits.check_folder(request.folder)
         limits.check_text(request.description, "description", limits.TEXT)
-        limits.check_text(request.artifact_location, "artifact location", limits.TEXT)
+        check_location(request.artifact_location)
         limits.check_pairs(request.tags, "tag")
         now = self._clock.now()
         made = Experiment(

@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from api_mlflow_house import API, House
 
+from treadle.operations.tracking import CreateExperiment
+from treadle.records.errors import TreadleError
+
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
 
 
@@ -223,6 +226,8 @@ def test_an_address_that_names_a_host_of_its_own(house: House, address: str) -> 
     if house.ask("GET", "/registered-models/get?name=elsewhere")[0] == 404:
         house.post("/registered-models/create", name="elsewhere")
     assert house.refused("/model-versions/create", {"name": "elsewhere", "source": address})[:2] == (400, "INVALID_PARAMETER_VALUE")
+    with pytest.raises(TreadleError, match="Invalid artifact location"):
+        house.shop.call(CreateExperiment(project="default", experiment_id="7", name=address, artifact_location=address))
     said = house.refused("/experiments/create", {"name": address, "artifact_location": address})
     assert (said[0], said[2].startswith("Invalid artifact location: ")) == (400, True)
 

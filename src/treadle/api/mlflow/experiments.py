@@ -112,7 +112,6 @@ def create(context: Context, request: Create) -> tuple[Any, Any]:
     for index, tag in enumerate(request.tags):
         check_name(tag.key, f"tags[{index}].key", 250)
         within(f"tags[{index}].value", tag.value, 20_000)
-    words.check_location(request.artifact_location)
     made = ops.CreateExperiment(
         project=context.project,
         experiment_id=str(10**17 + secrets.randbelow(9 * 10**17)),

@@ -3,14 +3,12 @@
 import datetime as dt
 import math
 import random
-import re
 from typing import Any
 
-from treadle.api.mlflow.table import invalid, wrong_type
+from treadle.api.mlflow.table import wrong_type
 from treadle.records.clock import micros
 from treadle.records.states import RunState
 from treadle.records.tracking import View
-from treadle.registry.sources import STORES, in_store
 
 #: The protocol's word for each state of a run.
 STATUS = {
@@ -46,7 +44,6 @@ _VIEWS: dict[str | int, View] = {
 }
 #: The tag that is a run's name.
 NAME_TAG = "mlflow.runName"
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _ADJECTIVES = (
     "able amber bold brisk calm candid clever crisp dapper eager fair fond gentle glad grand handy humble jolly keen kind learned lively "
     "loud merry mild neat nimble polite proud quick quiet rare ripe sedate sharp shy silent sleek smart spry stately sunny tidy trusting "
@@ -101,36 +98,6 @@ def made_up_name() -> str:
 def location(experiment_id: str, own: str) -> str:
     """Where an experiment's files are."""
     return own or f"mlflow-artifacts:/{experiment_id}"
-
-
-def check_location(given: str) -> None:
-    """Where files may be: here, or where the client itself can write. Not on this machine's disk, nor on a server of anybody's choice.
-
-    Raises:
-        ProtocolError: another scheme or host, a local path, a way out of the root.
-    """
-    if not given:
-        return
-    bad = f"Invalid artifact location: '{given[:200]}'."
-    if len(given) > 2048:
-        raise invalid("'artifact_location' exceeds the maximum length of 2048 characters")
-    if not given.isprintable() or any(sign in given for sign in "#?\\") or "%" in given:
-        raise invalid(f"{bad} It may not have a query, a fragment, a back-slash or a percent sign.")
-    scheme = _SCHEME.match(given)
-    rest = given[scheme.end() :] if scheme else given
-    if any(part in (".", "..") for part in rest.split("/")):
-        raise invalid(f"{bad} It may not have relative parts.")
-    if not scheme:
-        raise invalid(f"{bad} A path of this machine is no place for it; give mlflow-artifacts:/…, or an object store's address.")
-    name = scheme[1].lower()
-    if name == "mlflow-artifacts" and rest.startswith("/") and not rest.startswith("//"):
-        return
-    if in_store(given):  # where clients write files themselves: never a path of this machine, nor a host of anybody's choice
-        return
-    raise invalid(
-        f"{bad} It must be mlflow-artifacts:/… (of this server: one slash), or an address of a store ({', '.join(STORES)}) that names no "
-        "host but its maker's."
-    )
 
 
 def known_keys(found: dict[str, Any]) -> dict[str, Any]:
