@@ -540,3 +540,10 @@ def test_monitoring_shows_the_quality_and_names_what_is_open() -> None:
     assert 'id="chart"' in html
     assert 'id="series"' in html
     assert 'id="chart"' not in client(still).get(f"{LOOP}/registry").text
+
+
+def test_a_long_reason_keeps_a_readable_width_on_a_phone() -> None:
+    still = Still()
+    still.answers[releases.ListReleases] = [replace(RELEASE, reason="That the challenger is worse by 0.001 or more is rejected. " * 3)]
+    html = client(still).get(f"{LOOP}/release").text
+    assert '<td class="long"><span>That the challenger' in html
