@@ -327,3 +327,21 @@ def test_a_full_disk_is_told_as_one() -> None:
     (finding,) = doctor._guarded("disk", full)
     assert finding["text"] == "No space left on device"
     assert "Free space" in finding["remedy"]
+
+
+def test_events_are_followed(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    treadle("run", "hello")
+    words = [sys.executable, "-c", "import sys; from treadle.cli import main; sys.exit(main())", "events", "-f"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "treadle.run.finished" not in process.stdout.readline():
+            assert process.poll() is None
+        treadle("run", "hello", "--rows", "9")
+        while "treadle.run.finished" not in process.stdout.readline():
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        assert "Error" not in process.stderr.read()
+    assert process.returncode == 130
