@@ -126,8 +126,12 @@ def main(arguments: list[str] | None = None) -> int:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return 0
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        if "--json" not in arguments:
+            error.show()
+            return error.exit_code
+        from treadle.cli.exits import misused
+
+        return misused(error)
     except click.Abort:
         click.echo("Stopped.", err=True)
         return 130

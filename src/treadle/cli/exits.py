@@ -57,6 +57,13 @@ def told(error: BaseException, *, as_json: bool) -> int:
     return EXITS[known.code]
 
 
+def misused(error: click.ClickException) -> int:
+    """Tell a program of a wrong option, verb or value, in the JSON that every other error has."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    remedy = f"See {context.command_path if context else 'treadle'} --help"
+    return told(TreadleError(error.format_message(), remedy=remedy), as_json=True)
+
+
 def _unexpected(error: BaseException) -> TreadleError:
     if isinstance(error, OSError):
         what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."

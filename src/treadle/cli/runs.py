@@ -143,7 +143,7 @@ def logs(session: Session, run_id: str, project: str | None, follow: bool) -> in
     """
     name = session.project(project)
     if follow:
-        return _follow(session, name, run_id)
+        return _follow(session, name, run_id, log=True)
     session.call(GetRun(project=name, run_id=run_id))
     _lines(session, name, run_id, 0)
     return 0
@@ -280,26 +280,30 @@ def _worked(session: Session, run_id: str) -> Iterator[None]:
         loop.seal()
 
 
-def _follow(session: Session, project: str, run_id: str, *, after: int = 0) -> int:
+def _follow(session: Session, project: str, run_id: str, *, after: int = 0, log: bool = False) -> int:
+    """Follow a run to its end. With --json its record is the answer; where the log was asked for, the last of the lines."""
     while True:
-        after, ended = _lines(session, project, run_id, after)
+        after, ended = _lines(session, project, run_id, after, quiet=session.as_json and not log)
         if ended:
             break
         time.sleep(_POLL)
     made: Run = session.call(GetRun(project=project, run_id=run_id)).run
-    _show_run(session, made)
+    if session.as_json and log:
+        show.line_json(made)
+    else:
+        _show_run(session, made)
     return 0 if made.state is RunState.finished else 1
 
 
-def _lines(session: Session, project: str, run_id: str, after: int) -> tuple[int, bool]:
+def _lines(session: Session, project: str, run_id: str, after: int, *, quiet: bool = False) -> tuple[int, bool]:
     """Print the lines after a number; the last number and whether no more will come."""
     while True:
         lines: LogLines = session.call(ReadLog(project=project, run_id=run_id, after=after))
         for line in lines.items:
             after = line.number
-            if session.as_json:
+            if session.as_json and not quiet:
                 show.line_json(line)
-            else:
+            elif not quiet:
                 click.echo(f"{click.style(line.step or '·', fg='cyan')}  {line.text}")
         if not lines.items or lines.page.next is None:
             return after, lines.ended
@@ -307,7 +311,7 @@ def _lines(session: Session, project: str, run_id: str, after: int) -> tuple[int
 
 def _show_run(session: Session, made: Run) -> None:
     if session.as_json:
-        (show.line_json if os.environ.get("TREADLE_LINES") else show.as_json)(made)
+        show.as_json(made)
         return
     took = f" in {_took(made)}" if made.ended else ""
     click.echo(f"{made.run_id} {show.state(str(made.state))}{took}")

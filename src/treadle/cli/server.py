@@ -19,9 +19,9 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address of API and console. Beyond loopback every request needs a token."
 )
-@click.option("--port", default=8400, show_default=True, help="Their port; 0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8400, show_default=True, help="Their port; 0 takes a free one.")
 @click.option("--gateway-host", default="127.0.0.1", show_default=True, help="Address of the gateways.")
-@click.option("--gateway-port", type=int, help="The first gateway's port; --port + 1 where left out.")
+@click.option("--gateway-port", type=click.IntRange(0, 65535), help="The first gateway's port; --port + 1 where left out.")
 @click.option("--workers", default=1, show_default=True, help="Worker processes.")
 @click.option("--env", "environments", multiple=True, metavar="ENV", help="Gateways of these environments only.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A further host name to answer to.")
@@ -64,7 +64,7 @@ def up(
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen. Beyond loopback every request needs a token.")
-@click.option("--port", default=8400, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8400, show_default=True, help="0 takes a free one.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A further host name to answer to.")
 @click.option("--require-token", is_flag=True, help="Want a token on loopback too.")
 @click.option("--mlflow-project", default="", metavar="NAME", help="The project of MLflow's clients. Default: default.")
@@ -121,7 +121,9 @@ def worker(session: Session, name: str) -> None:
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", default=0, show_default=True, help="0 takes a free one; the answer is in HOME/processes.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0 takes a free one; the answer is in HOME/processes."
+)
 @click.option("--workers", default=1, show_default=True, help="Processes that share the port.")
 @click.option(
     "--durability", type=click.Choice(["batch", "ack"]), default="batch", show_default=True, help="ack: on disk before the answer."

@@ -78,13 +78,13 @@ def events(
         click.echo("No events yet.")
     for event in found:
         _print(session, event)
-    after = str(found[-1].seq) if found else None
+    after = f"[{found[-1].seq}]" if found else None  # a page token of theirs
     while follow:
         time.sleep(_POLL)
         page = session.call(ListEvents(project=name, environment=env, type=type_, subject=subject, limit=500, page=after))
         for event in page.items:
             _print(session, event)
-            after = str(event.seq)
+            after = f"[{event.seq}]"
 
 
 def _print(session: Session, event: Event) -> None:

@@ -1,7 +1,9 @@
 """Verbs on a real home, typed as a person would."""
 
+import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from treadle.cli import main
+from treadle.workshop import doctor
 
 
 class Terminal:
@@ -90,6 +93,17 @@ def test_a_failing_run_ends_in_one_and_can_be_resumed(treadle: Terminal) -> None
     run_id = treadle.json("runs")["items"][0]["run_id"]
     Path("mended").touch()
     assert "finished" in treadle("resume", run_id)
+    assert "keeps its code" in said
+
+
+def test_json_of_a_run_is_one_document_and_of_its_log_one_a_line(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    made = treadle.json("run", "hello", "--rows", "4")
+    assert (made["pipeline"], made["state"]) == ("hello", "finished")
+    *lines, last = [json.loads(line) for line in treadle("logs", made["run_id"], "-f", "--json").splitlines()]
+    assert [line["text"] for line in lines] == ["counting 4 rows"]
+    assert last == made
 
 
 def test_a_run_with_wrong_parameters_ends_in_two_and_leaves_nothing(treadle: Terminal) -> None:
@@ -281,3 +295,53 @@ def test_output_into_a_closed_pipe_is_no_error(treadle: Terminal) -> None:
     command = f"{sys.executable} -m treadle events | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert (done.returncode in (0, 1), done.stderr) == (True, "")
+
+
+def test_an_interrupted_run_says_what_becomes_of_it(treadle: Terminal) -> None:
+    treadle("init")
+    code = (
+        "import time\nimport treadle as tr\ndev = tr.environment('dev')\n"
+        "@tr.step\ndef slow():\n    print('at it', flush=True)\n    time.sleep(2)\n"
+        "@tr.pipeline\ndef flow():\n    slow()\n"
+    )
+    Path("loop.py").write_text(code)
+    treadle("apply", "--yes")
+    words = [sys.executable, "-c", "import sys; from treadle.cli import main; sys.exit(main())", "run", "flow"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        run_id = process.stdout.readline().split()[0]
+        assert "at it" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert f"treadle cancel {run_id}" in said
+    assert "Traceback" not in said
+    assert treadle.json("runs")["items"][0]["state"] == "finished"
+
+
+def test_a_full_disk_is_told_as_one() -> None:
+    def full() -> list[dict[str, Any]]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (finding,) = doctor._guarded("disk", full)
+    assert finding["text"] == "No space left on device"
+    assert "Free space" in finding["remedy"]
+
+
+def test_events_are_followed(treadle: Terminal) -> None:
+    treadle("init")
+    treadle("apply", "--yes")
+    treadle("run", "hello")
+    words = [sys.executable, "-c", "import sys; from treadle.cli import main; sys.exit(main())", "events", "-f"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "treadle.run.finished" not in process.stdout.readline():
+            assert process.poll() is None
+        treadle("run", "hello", "--rows", "9")
+        while "treadle.run.finished" not in process.stdout.readline():
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        assert "Error" not in process.stderr.read()
+    assert process.returncode == 130

@@ -1,6 +1,7 @@
 """What the command line promises without a home: help, examples, exit codes, cost."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -62,6 +63,19 @@ def test_every_operation_has_a_derived_command(operation: object, capsys: pytest
 def test_a_verb_that_does_not_exist_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stauts"]) == 2
     assert "Did you mean status?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [("stauts",), ("plan", "--bogus"), ("actor", "add", "mia", "--role", "king"), ("token", "revoke"), ("api", "x")]
+)
+def test_misuse_is_told_to_a_program_in_json(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--json"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    told = json.loads(said.err)
+    assert told["code"] == "bad_request"
+    assert told["what"]
+    assert told["remedy"].endswith("--help")
 
 
 def test_a_home_that_is_not_there_is_a_clear_error(tmp_path, monkeypatch, capsys) -> None:
