@@ -13,7 +13,7 @@ from test_console_browser import CONTRAST, PHONE, Watched, browsers
 from test_console_tracking import BASE, SMALL, Server
 
 from treadle.operations.registry import CreateVersion
-from treadle.operations.tracking import CreateExperiment, LogBatch, LogInputs, PutFile, StartRun
+from treadle.operations.tracking import CreateExperiment, LogBatch, LogInputs, PutFile, SearchRuns, StartRun
 from treadle.records.tracking import Point, RunInput
 from treadle.workshop.home import Workshop, open_home
 
@@ -244,6 +244,21 @@ def test_a_project_without_a_loop_teaches_at_every_station(chromium: Any, home: 
         expect(page.locator("main")).to_contain_text("treadle init")
     assert seen.complaints == []
     page.close()
+
+
+def test_the_links_that_mlflow_clients_print_lead_to_the_run(chromium: Any, home: tuple[Workshop, str]) -> None:
+    shop, url = home
+    run_id = shop.call(SearchRuns(project="default", limit=1)).items[0].run_id
+    shop.call(CreateVersion(project="default", model="churn risk", source="runs:/r/model", create=True))
+    for printed, place in (
+        (f"/#/experiments/1/runs/{run_id}", f"/runs/{run_id}"),
+        ("/#/experiments/0", "/experiments/0/runs"),
+        ("/#/models/churn%20risk/versions/1", "/models/churn%20risk/1"),
+    ):
+        seen = Watched(chromium, f"{url}{printed}", viewport=SMALL)
+        seen.page.wait_for_url(f"{url}{BASE}{place}")
+        assert seen.page.locator("h1").count() == 1
+        seen.page.close()
 
 
 def test_a_chart_of_points_is_one_stop_for_the_keyboard_and_says_what_is_under_it(chromium: Any, home: tuple[Workshop, str]) -> None:

@@ -97,6 +97,7 @@ def build_console(workshop: Any) -> Starlette:
         Route("/login", sign_in, methods=["POST"]),
         Route("/projects", page(loop.home)),
         *(Route(f"/{name}", page(functools.partial(loop.shortcut, name))) for name in ("experiments", "runs", "models")),
+        *(Route(f"/{kind}/{{name:path}}", page(loop.logged)) for kind in ("experiments", "runs", "models", "logged-models")),
         Route("/projects/{project}", page(loop.project)),
         Route(here, page(loop.page)),
         Route(f"{here}/live", page(loop.live)),

@@ -88,6 +88,15 @@ def shortcut(name: str, desk: Desk) -> Response:
     return RedirectResponse(f"{base}/{name}{f'?{query}' if query else ''}", 303)
 
 
+def logged(desk: Desk) -> Response:
+    """`/runs/ID`, `/experiments/ID`, `/models/NAME`: what an MLflow client logged here, in the project that its runs go to. Such a client
+    prints `/#/experiments/ID/runs/ID`, which the page's script brings here."""
+    project = logged_project()
+    environments = next((p.environments for p in desk.projects if p.name == project), None)
+    base = words.path("projects", project, _last(desk, project, environments) if environments else _BARE)
+    return RedirectResponse(f"{base}{desk.request.url.path}", 303)
+
+
 def project(desk: Desk) -> Response:
     """To a project's last environment."""
     environments = next((p.environments for p in desk.projects if p.name == desk.project), None)

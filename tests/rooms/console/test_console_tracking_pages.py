@@ -701,6 +701,8 @@ def test_a_home_that_only_scripts_logged_to_opens_on_its_experiments() -> None:
     assert browser.get("/").headers["location"] == "/projects/default/dev/experiments"
     assert browser.get("/runs?filter=a").headers["location"] == "/projects/default/dev/runs?filter=a"
     assert client(Still()).get("/models").headers["location"] == f"{BASE}/models"
+    for printed in ("/runs/r1", "/experiments/7", "/models/delay/3", "/logged-models/m-1"):
+        assert browser.get(printed).headers["location"] == f"/projects/default/dev{printed}"
     page = browser.get("/projects/default/dev/experiments")
     assert page.status_code == 200
     assert "depths" in page.text

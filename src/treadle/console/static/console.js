@@ -3,6 +3,14 @@
 (() => {
   const $ = (selector, root = document) => root.querySelector(selector);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // The links that MLflow's clients print.
+  const printed = location.hash.match(/^#\/(?:experiments\/([^/?]+)(?:\/(runs|models)\/([^/?]+))?|models\/([^/?]+)(?:\/versions\/(\d+))?)/);
+  if (printed) {
+    const [, experiment, kind, id, model, version] = printed;
+    const below = model ? `/models/${model}${version ? `/${version}` : ""}` : id ? `/${kind === "runs" ? "runs" : "logged-models"}/${id}` : `/experiments/${experiment}`;
+    location.replace(below);
+    return;
+  }
   const address = new URL(location.href);
   const remember = (changes) => {
     for (const [key, value] of Object.entries(changes)) value === null ? address.searchParams.delete(key) : address.searchParams.set(key, value);
