@@ -109,7 +109,7 @@ class LocalBlobs:
         Raises:
             TreadleError: `not_found`, or `corrupt` where the content no longer matches.
         """
-        content = self._existing(digest).read_bytes()
+        content = _back(self._existing(digest).read_bytes)
         if digest_of_bytes(content) != digest:
             raise self._corrupt(digest)
         return content
@@ -118,7 +118,7 @@ class LocalBlobs:
         """The file, verified. Raises like `get`."""
         path = self._existing(digest)
         hasher = blake3()
-        with path.open("rb") as file:
+        with _back(lambda: path.open("rb")) as file:
             while chunk := file.read(_CHUNK):
                 hasher.update(chunk)
         if hasher.hexdigest() != digest:
@@ -143,17 +143,19 @@ class LocalBlobs:
         """Remove the blobs that nobody wrote or read in the last `min_age_s` seconds; returns the bytes freed by each that went.
 
         A writer that stores the same bytes again either touches the file before it is moved away here, and gets it back, or finds none
-        and writes it anew.
+        and writes it anew. What is young is not moved at all, so that readers find it where it is.
         """
         freed: dict[str, int] = {}
         for digest in digests:
             path, aside = self.place(digest), self.root / "tmp" / secrets.token_hex(8)
             try:
+                if path.stat().st_mtime > time.time() - min_age_s:
+                    continue
                 path.rename(aside)
             except FileNotFoundError:
                 continue
             stat = aside.stat()
-            if stat.st_mtime > time.time() - min_age_s:
+            if stat.st_mtime > time.time() - min_age_s:  # somebody came between the look and the move
                 aside.rename(path)
                 continue
             aside.unlink()
@@ -162,8 +164,9 @@ class LocalBlobs:
 
     def peek(self, digest: str) -> tuple[BinaryIO, int] | None:
         """The bytes as an open file, and how many, without marking them as in use; None where they are not there."""
+        path = self.place(digest)
         try:
-            file = self.place(digest).open("rb")
+            file = _back(lambda: path.open("rb"))
         except FileNotFoundError:
             return None
         return file, os.fstat(file.fileno()).st_size
@@ -298,10 +301,10 @@ def maintenance(root: Path, purpose: str) -> Iterator[None]:
 
 
 def _back(look: Callable[[], T]) -> T:
-    """Look at a blob that was just touched: garbage collection may have it in hand for a moment, and puts it back because it is young."""
-    for _ in range(5):
+    """Look at a blob: garbage collection may have it in hand for a moment, and puts it back where somebody has just touched it."""
+    for pause in (0.001, 0.002, 0.004, 0.008, 0.016):
         try:
             return look()
         except FileNotFoundError:
-            time.sleep(0.002)
+            time.sleep(pause)
     return look()
