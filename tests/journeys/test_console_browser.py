@@ -172,6 +172,7 @@ class Watched:
         self.page.screenshot(path=str(SHOTS / f"{name}.png"), full_page=True)
 
 
+@pytest.mark.heavy
 def test_from_an_empty_home_to_a_version_that_serves(chromium: Any, place: Place) -> None:
     from playwright.sync_api import expect
 
@@ -262,6 +263,7 @@ def test_from_an_empty_home_to_a_version_that_serves(chromium: Any, place: Place
     _themes(chromium, place.url)
 
 
+@pytest.mark.heavy
 def test_a_hidden_page_asks_nothing_and_a_lost_server_is_said(chromium: Any, place: Place) -> None:
     from playwright.sync_api import expect
 

@@ -120,6 +120,7 @@ def _brush(page: Any, where: str, start: int, end: int) -> None:
     page.mouse.up()
 
 
+@pytest.mark.heavy
 def test_a_run_that_is_looked_at_from_its_start_draws_each_metric_as_it_comes(chromium: Any, home: tuple[Workshop, str]) -> None:
     from playwright.sync_api import expect
 

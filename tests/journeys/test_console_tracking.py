@@ -383,6 +383,7 @@ def test_models_in_their_pages(chromium: Any, home: tuple[Workshop, str]) -> Non
     page.close()
 
 
+@pytest.mark.heavy
 def test_the_pages_in_the_dark_on_a_phone_and_on_paper(chromium: Any, home: tuple[Workshop, str]) -> None:
     _, url = home
     some = {

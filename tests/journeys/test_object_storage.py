@@ -26,7 +26,7 @@ from treadle.testing.gateways import ENDPOINT, NOW_US, GatewayProcess, TinyHome,
 from treadle.workshop import open_home
 from treadle.workshop.supervisor import living
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.heavy]
 RUN = "0123456789abcdef0123456789abcdef"
 ARTIFACTS = f"/api/2.0/mlflow-artifacts/artifacts/0/{RUN}/artifacts"
 

@@ -257,6 +257,7 @@ def test_an_address_is_read_as_it_is_written():
 # ── a server that dies ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.heavy
 def test_a_server_killed_in_an_upload_leaves_nothing_and_the_upload_can_be_repeated(tmp_path, monkeypatch):
     from s3_server import BUCKET, S3Server
 
