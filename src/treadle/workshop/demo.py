@@ -261,7 +261,8 @@ def _before(shop: Workshop, bundle: Any) -> pl.DataFrame:
     sources = {"outcomes": Source(outcomes, "known_at"), "weather": Source(weather, "observed_at")}
     joined = join_features(flights, time="scheduled_at", views=bundle.views, sources=sources)
     truth = outcomes.select("flight_id", pl.col("late").cast(pl.Float64).alias("truth"), "known_at")
-    return joined.join(truth, on="flight_id", how="left")
+    # A table's files are read in no promised order, and a model depends on the order of its rows.
+    return joined.join(truth, on="flight_id", how="left").sort("scheduled_at", "flight_id")
 
 
 def _peak_mb(pid: int) -> float:
