@@ -33,9 +33,10 @@ from treadle.records.models import ModelVersion
 from treadle.records.monitoring import Alarm
 from treadle.records.releases import Release
 from treadle.records.states import ReleaseState, VersionState
-from treadle.registry.meaning import barred
+from treadle.registry.meaning import check_allowed
 from treadle.registry.service import approved_for
 from treadle.serving import snapshots
+from treadle.store.db import Connection
 from treadle.store.queries import workshop as queries
 from treadle.store.queries.pipelines import next_due
 from treadle.workshop.home import Workshop
@@ -90,6 +91,7 @@ class Loop:
         #: Called before runs are executed: whoever feeds datasets in larger pieces brings them up to date.
         self.before_runs: Callable[[dt.datetime], None] | None = None
         self._loaded: dict[str, LoadedProject] = {}
+        self._said: set[str] = set()  # why an approved version is not released
         self.clock: Clock = workshop.clock
         self.triggers = Triggers(workshop.database, workshop.dispatch)
         self.worker = Worker(
@@ -206,9 +208,20 @@ class Loop:
                 if version.number <= tried:
                     return None
                 approved = approved_for(tx, project, endpoint.model, version.number, environment)
-                if approved and version.state != VersionState.rejected and not barred(tx, version, environment):
+                if approved and version.state != VersionState.rejected and self._may_serve(tx, version, environment):
                     return version
         return None
+
+    def _may_serve(self, tx: Connection, version: ModelVersion, environment: str) -> bool:
+        """Whether nothing it learned from was restricted since it was approved; said once where something was."""
+        try:
+            check_allowed(tx, version, environment)
+        except TreadleError as error:
+            if error.what not in self._said:
+                self._said.add(error.what)
+                _log.warning("not released: %s %s", error.what, error.remedy)
+            return False
+        return True
 
     def _smoked(self, project: str, place: Environment, endpoint: Endpoint, version: ModelVersion) -> bool:
         if not place.after:

@@ -10,6 +10,7 @@ import pytest
 from treadle.operations import registry as ops
 from treadle.operations.ledger import GetLineage, GetRun
 from treadle.operations.pipelines import ListSteps, SubmitRun
+from treadle.operations.releases import ListReleases
 from treadle.operations.workshop import ApplyProject, GetApplied
 from treadle.records.clock import UTC, VirtualClock
 from treadle.records.digests import digest_of
@@ -122,7 +123,7 @@ def test_words_change_no_step_and_no_bundle(shop: Workshop, tmp_path: Path) -> N
     assert (states["training_set"], states["fit_lightgbm"]) == ("cached", "cached")
 
 
-def test_a_restriction_of_the_data_keeps_the_model_out(shop: Workshop, tmp_path: Path) -> None:
+def test_a_restriction_of_the_data_keeps_the_model_out(shop: Workshop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     loaded = project(tmp_path, LOOP.replace("ONLY_IN", '["lab"]'))
     apply(shop, loaded, "lab")
     apply(shop, loaded, "prod")
@@ -141,6 +142,16 @@ def test_a_restriction_of_the_data_keeps_the_model_out(shop: Workshop, tmp_path:
     apply(shop, allowed, "prod")
     granted = shop.call(ops.DecideApproval(project="shop", approval_id=asked["prod"].approval_id, grant=True))
     assert granted.state == "granted"
+
+    apply(shop, loaded, "prod")  # restricted again, before the version was released
+    loop = Loop(shop, name="test")
+    loop.turn(NOW)
+    loop.turn(NOW)
+    assert shop.call(ListReleases(project="shop", environment="prod")) == []
+    assert caplog.text.count("not released: buyers@1 may not serve in prod") == 1
+    apply(shop, allowed, "prod")
+    loop.turn(NOW)
+    assert [r.to_version for r in shop.call(ListReleases(project="shop", environment="prod"))] == [1]
 
 
 def test_an_environment_says_what_must_be_said(shop: Workshop, tmp_path: Path) -> None:
