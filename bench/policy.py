@@ -10,8 +10,8 @@ what is seen.
 
 What is looked at: champions trained on all that was known at midnight (New York) after 31 January and one and two weeks later
 (further weeks where the comparison leaves 21 days). Each one's challenger is trained when the outcomes have grown by the growth
-factor, at the next midnight UTC. Both are trained as the pipeline trains, and both score every flight after that, to the last day
-whose outcomes are all in: a comparison. The models' test weeks are those of the pipeline.
+factor, at the next midnight UTC. Both are trained as the pipeline trains: measured on the last week, then fitted again on all rows,
+that week among them. Both, fitted again, score every flight after that, to the last day whose outcomes are all in: a comparison.
 
 grown           11 ** (1 / 6) to one decimal: six steps of equal growth lead from the one month of rows at the end of January to the
                 eleven at the end of November, when a retraining has a month left to serve.
@@ -84,11 +84,10 @@ class Trained(NamedTuple):
     """A model as the pipeline makes it at a moment, with what its test week shows."""
 
     at: dt.datetime
-    fitted: Any
-    auc: float
+    auc: float  # in its test week, as are the next two, of the model that is measured there
     lead: float  # over the baseline
     lowest: float  # AUC of a slice
-    scores: np.ndarray  # of all rows
+    scores: np.ndarray  # of all rows, by the model fitted again
 
 
 class Comparison(NamedTuple):
@@ -165,7 +164,7 @@ class Spring:
         return moment
 
     def train(self, at: dt.datetime) -> Trained:
-        """Train as the pipeline does at a moment, and test on the last week."""
+        """Train as the pipeline does at a moment: test on the last week, then fit again on all rows."""
         outcomes = Source(self.tables["outcomes"], "known_at")
         rows = labelled(self.rows, time="scheduled_at", key=("flight_id",), label="late", outcomes=outcomes, until=at)
         train, test = by_time(rows, test=TEST, time="scheduled_at")
@@ -177,7 +176,8 @@ class Spring:
         auc = roc_auc(truth, scores)
         slices = [s for column in ("carrier", "origin") for s in by_slice(truth, scores, test, column, [find("roc_auc")])]
         lowest = min(s.metrics["roc_auc"] for s in slices if s.rows >= 200 and "roc_auc" in s.metrics)
-        return Trained(at, fitted, auc, auc - roc_auc(truth, score_fitted(baseline, test)), lowest, score_fitted(fitted, self.rows))
+        serves = fit.refit(fitted, rows)
+        return Trained(at, auc, auc - roc_auc(truth, score_fitted(baseline, test)), lowest, score_fitted(serves, self.rows))
 
     def between(self, start: dt.datetime, end: dt.datetime) -> tuple[np.ndarray, np.ndarray]:
         """(where rows departed in [start, end) and their outcome is known, the index of their day)."""

@@ -54,6 +54,8 @@ def _no_worse(gate: Gate, report: Report) -> GateResult:
     worse = (theirs - mine) * direction_of(gate.metric, report)
     who = f"champion {report.champion_version}" if report.champion_version else "the champion"
     text = f"{gate.metric} {mine:.4f}, {who} {theirs:.4f} on the same {report.rows} rows: {_by(worse)}; {gate.by:g} is allowed."
+    if report.champion_until and report.test_from and report.champion_until >= report.test_from:
+        text += f" The champion has learned from rows up to {report.champion_until:%Y-%m-%d %H:%M}, some of these among them."
     return _answer(gate, worse <= gate.by, text, candidate=mine, champion=theirs, worse_by=worse, rows=report.rows)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from treadle.evaluation.metrics import Array, Function, MetricKind, find, measure
+from treadle.records.clock import utc
 from treadle.records.errors import TreadleError
 from treadle.records.models import Report, SliceMetrics
 
@@ -28,6 +29,7 @@ def report(  # noqa: PLR0913  (three models and what they are measured on)
     slices: Sequence[str] = (),
     champion: Array | None = None,
     champion_version: int | None = None,
+    champion_until: dt.datetime | None = None,
     baseline: Array | None = None,
     time: str | None = None,
     test_digest: str = "",
@@ -42,6 +44,7 @@ def report(  # noqa: PLR0913  (three models and what they are measured on)
         slices: columns to slice by.
         champion: the champion's scores of the same rows.
         champion_version: its number.
+        champion_until: the newest row it learned from.
         baseline: the baseline's scores of the same rows.
         time: a datetime column; its range is recorded.
         test_digest: what the rows are known by.
@@ -69,6 +72,7 @@ def report(  # noqa: PLR0913  (three models and what they are measured on)
         slices=tuple(found for column in slices for found in by_slice(truth, scores, frame, column, kinds)),
         champion=None if champion is None else measure(truth, champion, kinds),
         champion_version=champion_version,
+        champion_until=champion_until,
         baseline=None if baseline is None else measure(truth, baseline, kinds),
         test_digest=test_digest,
         test_from=_edge(frame, time, first=True),
@@ -115,4 +119,4 @@ def _edge(frame: pl.DataFrame, time: str | None, *, first: bool) -> dt.datetime 
     if time is None or time not in frame.columns:
         return None
     value = frame[time].min() if first else frame[time].max()
-    return value if isinstance(value, dt.datetime) else None
+    return utc(value) if isinstance(value, dt.datetime) else None

@@ -1,6 +1,7 @@
 """Evaluating as a step: the candidate, the champion's sealed bundle and the baseline score the same held-out rows, through the same
 encoding that serving runs. The champion comes as the digest of its bundle, pinned by the registry's room, which is above this one."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,10 @@ def measure(
     """
     truth = truth_of(test, fitted.label)
     matrix = encode_frame(fitted.signature, test)
-    theirs = None
+    theirs, learned = None, None
     if champion is not None:
         sealed, predictor = bundle.load(current().resource("blobs"), champion)
-        theirs = score_frame(sealed.signature, predictor, test)
+        theirs, learned = score_frame(sealed.signature, predictor, test), sealed.card.get("trained_until")
     return report(
         truth,
         score_fitted(fitted, test),
@@ -54,6 +55,7 @@ def measure(
         slices=slices,
         champion=theirs,
         champion_version=champion_version,
+        champion_until=dt.datetime.fromisoformat(learned) if learned else None,
         baseline=None if baseline is None else score_fitted(baseline, test),
         time=time or next((name for name, kind in test.schema.items() if isinstance(kind, pl.Datetime)), None),
         test_digest=digest(np.ascontiguousarray(np.column_stack([matrix, truth])).tobytes()),

@@ -37,6 +37,7 @@ class Report(Struct, frozen=True, kw_only=True):
     slices: tuple[SliceMetrics, ...] = ()
     champion: dict[str, float] | None = None
     champion_version: int | None = None
+    champion_until: dt.datetime | None = None  # the newest row the champion learned from, where its bundle says
     baseline: dict[str, float] | None = None
     test_digest: str = ""
     test_from: dt.datetime | None = None
@@ -97,6 +98,8 @@ class Fitted(Struct, frozen=True, kw_only=True):
     event_time: dt.datetime | None = None  # latest row it was trained on, where that is known
     sample: bytes = b""  # evenly spaced training rows, an Arrow file
     views: tuple[FeatureView, ...] = ()  # that serve some of its features online
+    fit: str = ""  # the fit of `training.fit` that made it and can be repeated, `lightgbm` or `logistic`; nothing for one taken over
+    time: str | None = None  # the time column that fit was given
 
 
 class BundleFile(Struct, frozen=True, kw_only=True):

@@ -222,7 +222,14 @@ def _metrics(evidence: Evidence) -> CardSection:
     theirs = champion.get("metrics") or {}
     columns = ["metric", "value", *([f"version {champion.get('version')} on the same rows"] if theirs else [])]
     rows = [[k, v, *([theirs.get(k)] if theirs else [])] for k, v in sorted(evidence.metrics.items())]
-    return CardSection(key="metrics", title="Metrics", tables=_table(columns, rows), missing=_if_none(rows, "nothing was measured"))
+    judged = (evidence.bundle.card if evidence.bundle else {}).get("judged") or {}
+    told = (
+        f"the same fit of {judged.get('rows')} rows up to {judged.get('until') or '?'}. When it had passed the gates the model "
+        "was fitted again on all rows, the test rows among them; that one is sealed here."
+    )
+    fields = _fields(measured_on=told) if judged else []
+    missing = _if_none(rows, "nothing was measured")
+    return CardSection(key="metrics", title="Metrics", fields=fields, tables=_table(columns, rows), missing=missing)
 
 
 def _by_slice(slices: list[dict[str, Any]]) -> CardSection:

@@ -5,6 +5,7 @@ run that resumes sees the same champion, and a registration that was interrupted
 declares a policy for an environment, the policy grants the approval at once, under its own name and recorded as such.
 """
 
+import datetime as dt
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,10 +24,11 @@ from treadle.pipelines import environment, step, value
 from treadle.pipelines.context import RunContext, current, peek
 from treadle.records.calls import Actor, Role
 from treadle.records.definitions import Gate, Project
-from treadle.records.digests import digest_of
+from treadle.records.digests import digest, digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Metric
 from treadle.records.models import Approval, Fitted, GateResult, ModelVersion, Report
+from treadle.training.steps import refit as train_again
 
 #: The column of the reference profile that holds the model's own scores.
 SCORE = "_score"
@@ -80,6 +82,7 @@ def candidate(
     gates: Sequence[Gate] = (),
     *,
     rows: Any = None,
+    refit: Any = None,
     description: str = "",
     tags: Mapping[str, str] | None = None,
     card: Mapping[str, Any] | None = None,
@@ -92,11 +95,19 @@ def candidate(
         report: what `evaluate` returned, or its handle.
         gates: what must hold, `treadle.gates`.
         rows: training rows for the reference profile; the sample that the fitted model carries where None.
+        refit: all rows, the held-out ones among them, or their handle. Where every gate passed the model is fitted on them anew, with
+            the same settings, and that one is registered: it has learned from the newest rows too. The report stays that of the model
+            that was judged, and bundle and card say so.
         description: of the version.
         tags: of the version.
         card: for the model card: intended use, owners, limits.
     """
-    return register(model, fitted, report, list(gates), rows, description, dict(tags or {}), dict(card or {}))
+    told = dict(card or {})
+    if refit is not None and all(result.passed for result in judge(gates, value(report))):
+        judged: Fitted = value(fitted)
+        told["judged"] = {"rows": judged.rows, "until": _iso(judged.event_time), "digest": digest(judged.content)}
+        fitted, rows = train_again(fitted, refit), refit
+    return register(model, fitted, report, list(gates), rows, description, dict(tags or {}), told)
 
 
 @step(cache=False, name="pin_champion")
@@ -184,7 +195,7 @@ def seal(
     scores = pl.Series(SCORE, score_fitted(fitted, profiled))
     reference = profiles.profile(profiled.select(names).with_columns(scores), reference=True)
     registry, project = here.resource("registry"), here.resources.get("project")
-    digest, _ = bundle.seal(
+    sealed, _ = bundle.seal(
         here.resource("blobs"),
         fitted,
         project=here.project,
@@ -200,12 +211,12 @@ def seal(
             "label": fitted.label,
             "params": fitted.params,
             "rows": fitted.rows,
-            "trained_until": fitted.event_time.isoformat() if fitted.event_time else None,
+            "trained_until": _iso(fitted.event_time),
             "test": {
                 "rows": report.rows,
                 "digest": report.test_digest,
-                "from": report.test_from.isoformat() if report.test_from else None,
-                "until": report.test_until.isoformat() if report.test_until else None,
+                "from": _iso(report.test_from),
+                "until": _iso(report.test_until),
                 "metrics": report.metrics,
                 "champion": {"version": report.champion_version, "metrics": report.champion} if report.champion else None,
                 "slices": [{"column": s.column, "value": s.value, "rows": s.rows, "metrics": s.metrics} for s in report.slices],
@@ -215,7 +226,7 @@ def seal(
         reference_profile=profiles.to_bytes(reference),
         proof=encode_frame(fitted.signature, sample),
     )
-    return digest
+    return sealed
 
 
 def ask(here: RunContext, version: ModelVersion) -> list[Approval]:
@@ -259,6 +270,10 @@ def ask(here: RunContext, version: ModelVersion) -> list[Approval]:
                 here.log(f"{error.what} {error.remedy}")  # the question waits until that is mended
         answers.append(approval)
     return answers
+
+
+def _iso(moment: dt.datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 def _champion_of(champion: bool | str) -> str | None:

@@ -101,6 +101,8 @@ def fit_lightgbm(  # noqa: PLR0913  (each is a thing of its own that a caller ma
         event_time=newest(frame, time),
         sample=sample(frame, features),
         views=tuple(view for view in views if set(view.features) & set(features)),
+        fit="lightgbm",
+        time=time,
     )
 
 
@@ -162,7 +164,40 @@ def fit_logistic(  # noqa: PLR0913  (each is a thing of its own that a caller ma
         event_time=newest(frame, time),
         sample=sample(frame, features),
         views=tuple(view for view in views if set(view.features) & set(features)),
+        fit="logistic",
+        time=time,
     )
+
+
+def refit(fitted: Fitted, frame: pl.DataFrame) -> Fitted:
+    """Train the same again on other rows: the fit, features, label, parameters, seed and rules for unknown categories of `fitted`.
+
+    What is made of rows is made of these: categories, imputed values, the sample that travels along.
+
+    Args:
+        fitted: what `fit_lightgbm` or `fit_logistic` returned.
+        frame: training rows with its features and label.
+
+    Raises:
+        TreadleError: `bad_request` for a model that was taken over, which only its owner can fit; what the fit raises.
+    """
+    if not fitted.fit:
+        raise TreadleError(
+            f"A {fitted.flavor} model that was taken over cannot be fitted again: how it was trained is not known here.",
+            remedy="Fit it on all rows yourself and take that over, or train it by tr.fit_lightgbm or tr.fit_logistic.",
+            code="bad_request",
+        )
+    given: dict[str, Any] = {
+        "features": [column.name for column in fitted.signature.inputs],
+        "label": fitted.label,
+        "seed": fitted.params["seed"],
+        "unknown": {column.name: column.unknown for column in fitted.signature.inputs if column.categories is not None},
+        "views": fitted.views,
+        "time": fitted.time,
+    }
+    if fitted.fit == "logistic":
+        return fit_logistic(frame, regularisation=fitted.params["C"], **given)
+    return fit_lightgbm(frame, params={k: v for k, v in fitted.params.items() if k not in FIXED and k != "seed"}, **given)
 
 
 def take_over(

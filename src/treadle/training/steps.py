@@ -77,6 +77,12 @@ def fit_logistic(
     return fitted
 
 
+@step(name="refit")
+def refit(fitted: Fitted, rows: pl.DataFrame) -> Fitted:
+    """Train the same model again on other rows as a step; see `training.fit.refit`."""
+    return fit.refit(fitted, rows)
+
+
 @step(name="fit_lightgbm")
 def _fit_lightgbm(
     rows: pl.DataFrame,
