@@ -16,12 +16,12 @@ from treadle.ledger.service import Ledger
 from treadle.operations import ledger as ledger_ops
 from treadle.operations import registry as ops
 from treadle.packaging import bundle
-from treadle.packaging.scoring import score_frame
+from treadle.packaging.scoring import score_fitted, score_frame
 from treadle.pipelines import context
 from treadle.records.calls import Actor, Call, Role
 from treadle.records.clock import VirtualClock
 from treadle.records.definitions import Column, Dataset, Endpoint, Environment, FeatureView, Project, Window
-from treadle.records.digests import digest_of
+from treadle.records.digests import digest, digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Version
 from treadle.registry import service as registry
@@ -29,6 +29,7 @@ from treadle.registry import steps
 from treadle.store import tables as t
 from treadle.store.blobs import LocalBlobs
 from treadle.store.queries import workshop as workshop_queries
+from treadle.training import fit
 from treadle.training import steps as training
 
 NOW = dt.datetime(2013, 2, 15, tzinfo=dt.UTC)
@@ -186,6 +187,48 @@ def test_a_candidate_trained_on_shuffled_labels_is_stopped(house):
     assert len(house.call(ops.ListApprovals(project="flights", state=None))) == 2  # of the good one
     with pytest.raises(TreadleError, match="cannot be approved"):
         house.call(ops.RequestApproval(project="flights", approval_id="x", environment="prod", subject="model/delay/2", question="?"))
+
+
+def test_what_passed_is_fitted_again_on_all_rows_and_the_record_says_which_was_measured(house):
+    everything = pl.concat([rows(), rows(1500, seed=99)])
+    with house.run("run_1"):
+        version = train(refit=everything)
+    assert version.state == "validated"
+    sealed, _ = bundle.load(house.blobs, version.bundle_digest)
+    model = bundle.content(house.blobs, sealed, bundle.MODEL["lightgbm"])
+    given = {"features": [c.name for c in sealed.signature.inputs], "label": "late", "params": {"n_estimators": 15}, "seed": 0}
+    unknown = {"carrier": "other"}
+    judged = fit.fit_lightgbm(rows(), **given, unknown=unknown, views=[VIEW], time="at")
+    assert model == fit.fit_lightgbm(everything, **given, unknown=unknown, views=[VIEW], time="at").content
+    assert sealed.card["rows"] == len(everything)
+    assert sealed.card["judged"] == {"rows": len(rows()), "until": judged.event_time.isoformat(), "digest": digest(judged.content)}
+    test = rows(1500, seed=99)
+    truth = test["late"].cast(float).to_numpy()
+    assert version.metrics["brier"] == pytest.approx(np.mean((score_fitted(judged, test) - truth) ** 2), abs=1e-12)
+    reference = profiles.from_bytes(bundle.content(house.blobs, sealed, bundle.PROFILE))
+    assert reference.rows == len(everything)
+    card = house.call(ops.GetCard(project="flights", model="delay", number=1))
+    told = next(s for s in card.sections if s.key == "metrics").fields[0]
+    assert told.name == "measured on"
+    assert f"the same fit of {len(rows())} rows" in told.text
+
+
+def test_what_failed_is_registered_as_it_was_judged(house):
+    with house.run("run_1"):
+        version = train(shuffled=True, refit=rows())
+    sealed, _ = bundle.load(house.blobs, version.bundle_digest)
+    assert version.state == "rejected"
+    assert "judged" not in sealed.card
+
+
+def test_a_gate_says_that_the_champion_has_seen_test_rows(house):
+    with house.run("run_1"):
+        train(refit=pl.concat([rows(), rows(1500, seed=99)]))
+    champion(house, 1)
+    with house.run("run_2"):
+        version = train(seed=1)
+    told = next(g for g in version.gates if g.gate == "no_worse(brier)").text
+    assert "The champion has learned from rows up to 2013-" in told
 
 
 def test_a_shuffled_first_candidate_is_stopped_without_a_champion(house):

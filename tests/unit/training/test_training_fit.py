@@ -6,6 +6,7 @@ import io
 import numpy as np
 import polars as pl
 import pytest
+from msgspec import structs
 
 from treadle.evaluation.metrics import roc_auc
 from treadle.packaging.scoring import score_fitted
@@ -54,6 +55,33 @@ def test_the_same_rows_give_the_same_bytes():
     assert len(pl.read_ipc(io.BytesIO(first.sample))) == 2000
     linear = [fit.fit_logistic(rows(), features=FEATURES, label="late") for _ in range(2)]
     assert np.array_equal(score_fitted(linear[0], rows()), score_fitted(linear[1], rows()))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda rows: small(rows, unknown={"carrier": "other"}, params={"n_estimators": 7, "num_leaves": 5}, seed=3),
+        lambda rows: fit.fit_lightgbm(rows, features=["distance"], label="minutes", params={"objective": "regression"}),
+        lambda rows: fit.fit_logistic(rows, features=FEATURES, label="late", regularisation=0.1, seed=5, views=[VIEW], time="at"),
+    ],
+    ids=["trees", "regression", "logistic"],
+)
+def test_a_refit_is_the_same_fit_on_other_rows(first):
+    half, whole = rows().head(1000).with_columns(carrier=pl.lit("AA")), rows()
+    again, wanted = fit.refit(first(half), whole), first(whole)
+    assert structs.replace(again, content=b"") == structs.replace(wanted, content=b"")
+    assert np.array_equal(score_fitted(again, whole), score_fitted(wanted, whole))  # an archive of skops holds the time it was written
+    assert not np.array_equal(score_fitted(again, whole), score_fitted(first(half), whole))
+
+
+def test_a_model_that_was_taken_over_cannot_be_fitted_again():
+    import lightgbm
+
+    booster = lightgbm.train({"verbosity": -1}, lightgbm.Dataset(rows().select("distance").to_numpy(), rows()["late"].to_numpy()), 2)
+    taken = fit.take_over(booster, rows(), features=["distance"], label="late")
+    with pytest.raises(TreadleError, match="taken over cannot be fitted again") as caught:
+        fit.refit(taken, rows())
+    assert "tr.fit_lightgbm" in caught.value.remedy
 
 
 def test_both_learn_and_regression_too():

@@ -109,7 +109,7 @@ def delay_model(until: dt.datetime, seed: int = 7):
         refit=rows,  # what passes the gates learns from the held-out week too
         gates=[
             tr.gates.beats_baseline("roc_auc", by=0.01),
-            tr.gates.no_worse("brier", by=0.0035),
+            tr.gates.no_worse("brier", by=0.0025),
             tr.gates.slice_floor("roc_auc", 0.51, slices=["carrier", "origin"]),
         ],
     )
@@ -127,18 +127,18 @@ delay = tr.endpoint(
     unit="flight_id",
     requests=flights,
     predictions_change_outcomes=False,  # nobody holds a flight because of a forecast
-    release=tr.canary(0.5, guard=tr.not_harmed("brier", margin=0.001), deadline="35d"),
+    release=tr.canary(0.5, guard=tr.not_harmed("brier", margin=0.0005), deadline="21d"),
     monitor=tr.monitor(
         outcome="outcomes.late",
         outcome_within="36h",
-        decay=tr.when.decayed("roc_auc", by=0.045),
-        calibration=tr.when.calibration(by=0.055),
+        decay=tr.when.decayed("roc_auc", by=0.055),
+        calibration=tr.when.calibration(by=0.06),
         drift=tr.false_alarms("1/month"),
     ),
     retrain=tr.retrain(
         delay_model,
-        when=[tr.when.grown(1.5, dataset=outcomes), tr.when.calibration(by=0.055), tr.when.decayed("roc_auc", by=0.045)],
-        at_most_every="35d",
+        when=[tr.when.grown(1.5, dataset=outcomes), tr.when.calibration(by=0.06), tr.when.decayed("roc_auc", by=0.055)],
+        at_most_every="21d",
         budget="6/year",
     ),
 )
