@@ -158,7 +158,11 @@ def test_a_candidate_that_harms_is_stopped_in_its_canary(street: SimpleNamespace
     version = _candidate(
         street,
         INVERTED,
-        {"tr.fit_lightgbm(train,": "tr.fit_lightgbm(inverted(train),", "gates=[": "gates=[tr.gates.at_least('roc_auc', 0.0)] or ["},
+        {
+            "tr.fit_lightgbm(train,": "tr.fit_lightgbm(inverted(train),",
+            "refit=rows": "refit=inverted(rows)",
+            "gates=[": "gates=[tr.gates.at_least('roc_auc', 0.0)] or [",
+        },
     )
     assert version.state != VersionState.rejected
     street.replay.run(FIRST_DAYS, LATER)

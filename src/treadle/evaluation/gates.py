@@ -53,6 +53,7 @@ def _no_worse(gate: Gate, report: Report) -> GateResult:
         return _unmeasured(gate)
     worse = (theirs - mine) * direction_of(gate.metric, report)
     who = f"champion {report.champion_version}" if report.champion_version else "the champion"
+    who += ", as it was judged," if report.champion_as_judged else ""
     text = f"{gate.metric} {mine:.4f}, {who} {theirs:.4f} on the same {report.rows} rows: {_by(worse)}; {gate.by:g} is allowed."
     if report.champion_until and report.test_from and report.champion_until >= report.test_from:
         text += f" The champion has learned from rows up to {report.champion_until:%Y-%m-%d %H:%M}, some of these among them."

@@ -30,6 +30,7 @@ def report(  # noqa: PLR0913  (three models and what they are measured on)
     champion: Array | None = None,
     champion_version: int | None = None,
     champion_until: dt.datetime | None = None,
+    champion_as_judged: bool = False,
     baseline: Array | None = None,
     time: str | None = None,
     test_digest: str = "",
@@ -45,6 +46,7 @@ def report(  # noqa: PLR0913  (three models and what they are measured on)
         champion: the champion's scores of the same rows.
         champion_version: its number.
         champion_until: the newest row it learned from.
+        champion_as_judged: it was scored as it was before its refit.
         baseline: the baseline's scores of the same rows.
         time: a datetime column; its range is recorded.
         test_digest: what the rows are known by.
@@ -73,10 +75,11 @@ def report(  # noqa: PLR0913  (three models and what they are measured on)
         champion=None if champion is None else measure(truth, champion, kinds),
         champion_version=champion_version,
         champion_until=champion_until,
+        champion_as_judged=champion_as_judged,
         baseline=None if baseline is None else measure(truth, baseline, kinds),
         test_digest=test_digest,
-        test_from=_edge(frame, time, first=True),
-        test_until=_edge(frame, time, first=False),
+        test_from=edge(frame, time, first=True),
+        test_until=edge(frame, time, first=False),
         directions={kind.name: kind.direction for kind, given in zip(kinds, metrics, strict=True) if not isinstance(given, str)},
     )
 
@@ -115,7 +118,8 @@ def _labels(column: pl.Series) -> pl.Series:
     return column.cast(pl.String).fill_null("null")
 
 
-def _edge(frame: pl.DataFrame, time: str | None, *, first: bool) -> dt.datetime | None:
+def edge(frame: pl.DataFrame, time: str | None, *, first: bool) -> dt.datetime | None:
+    """The first or the last value of a time column, UTC; None where there is no such column."""
     if time is None or time not in frame.columns:
         return None
     value = frame[time].min() if first else frame[time].max()

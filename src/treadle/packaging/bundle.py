@@ -10,6 +10,8 @@ nothing but this module: every byte is checked before a model is built from it.
     proof.npy          rows × (inputs + 1): proof rows, and in the last column what the model said about them when it was sealed
     reference.profile  profile of the training rows, which drift is measured against
     requirements.txt   the environment it was trained in
+    judged.model       where the model was fitted again after its gates: the one they judged, which later candidates are compared with
+    judged.json        on rows that this one has learned from; and its signature
 
 Next: the registry gives it a name and a number.
 """
@@ -33,13 +35,14 @@ from treadle.plugins.storage import BlobStore
 from treadle.records.definitions import FeatureView
 from treadle.records.digests import canonical, digest
 from treadle.records.errors import TreadleError
-from treadle.records.models import Bundle, BundleFile, Fitted
+from treadle.records.models import Bundle, BundleFile, Fitted, Signature
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 ONNX = "model.onnx"
 PROOF = "proof.npy"
 PROFILE = "reference.profile"
+JUDGED, JUDGED_SIGNATURE = "judged.model", "judged.json"
 MODEL = {"lightgbm": "model.txt", "sklearn": "model.skops", "xgboost": "model.xgb", "onnx": ONNX}
 #: Proof rows that travel in the bundle; the export is proven on all that were given.
 KEPT_PROOF_ROWS = 200
@@ -60,6 +63,7 @@ def seal(  # noqa: PLR0913  (a manifest has that many facts; all but the model a
     environment: Sequence[str] = (),
     card: dict[str, Any] | None = None,
     reference_profile: bytes | None = None,
+    judged: Fitted | None = None,
     trust: Sequence[str] = (),
 ) -> tuple[str, Bundle]:
     """Seal a trained model; returns the bundle's digest and manifest. The same arguments give the same digest.
@@ -74,6 +78,7 @@ def seal(  # noqa: PLR0913  (a manifest has that many facts; all but the model a
         environment: `name==version` of the distributions it was trained with.
         card: what people should know about it, JSON.
         reference_profile: `evaluation.profiles` bytes of the training rows.
+        judged: the model of the same flavor that was evaluated, where `fitted` is its refit on more rows.
 
     Raises:
         TreadleError: `bad_request` where the proof does not fit the signature or the model gives other than finite numbers on it.
@@ -99,6 +104,8 @@ def seal(  # noqa: PLR0913  (a manifest has that many facts; all but the model a
     contents[PROOF] = _npy(np.column_stack([kept, said[: len(kept)]]))
     if reference_profile is not None:
         contents[PROFILE] = reference_profile
+    if judged is not None:
+        contents |= {JUDGED: judged.content, JUDGED_SIGNATURE: canonical(judged.signature)}
     if environment:
         contents["requirements.txt"] = "".join(f"{line}\n" for line in environment).encode()
     bundle = Bundle(
@@ -142,6 +149,14 @@ def load(blobs: BlobStore, bundle_digest: str, *, native: bool = False, trust: S
     model = content(blobs, bundle, MODEL[bundle.flavor])
     assert model is not None
     return bundle, flavors.load(bundle.flavor, model, onnx=None if native else content(blobs, bundle, ONNX), trust=trust)
+
+
+def load_judged(blobs: BlobStore, bundle: Bundle, *, trust: Sequence[str] = ()) -> tuple[Signature, Predictor] | None:
+    """The model that the gates judged, where the sealed one was fitted again after that; else None."""
+    model, signature = content(blobs, bundle, JUDGED), content(blobs, bundle, JUDGED_SIGNATURE)
+    if model is None or signature is None:
+        return None
+    return msgspec.json.decode(signature, type=Signature), flavors.load(bundle.flavor, model, trust=trust)
 
 
 def unpack(blobs: BlobStore, bundle_digest: str, into: Path) -> Path:

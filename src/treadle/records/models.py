@@ -38,6 +38,7 @@ class Report(Struct, frozen=True, kw_only=True):
     champion: dict[str, float] | None = None
     champion_version: int | None = None
     champion_until: dt.datetime | None = None  # the newest row the champion learned from, where its bundle says
+    champion_as_judged: bool = False  # scored as it was before its refit, which has learned from some of the rows
     baseline: dict[str, float] | None = None
     test_digest: str = ""
     test_from: dt.datetime | None = None

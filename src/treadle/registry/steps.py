@@ -24,7 +24,7 @@ from treadle.pipelines import environment, step, value
 from treadle.pipelines.context import RunContext, current, peek
 from treadle.records.calls import Actor, Role
 from treadle.records.definitions import Gate, Project
-from treadle.records.digests import digest, digest_of
+from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Metric
 from treadle.records.models import Approval, Fitted, GateResult, ModelVersion, Report
@@ -97,17 +97,15 @@ def candidate(
         rows: training rows for the reference profile; the sample that the fitted model carries where None.
         refit: all rows, the held-out ones among them, or their handle. Where every gate passed the model is fitted on them anew, with
             the same settings, and that one is registered: it has learned from the newest rows too. The report stays that of the model
-            that was judged, and bundle and card say so.
+            that was judged, which travels in the bundle: a later candidate whose test rows the refit has seen is compared with it.
         description: of the version.
         tags: of the version.
         card: for the model card: intended use, owners, limits.
     """
-    told = dict(card or {})
+    judged = None
     if refit is not None and all(result.passed for result in judge(gates, value(report))):
-        judged: Fitted = value(fitted)
-        told["judged"] = {"rows": judged.rows, "until": _iso(judged.event_time), "digest": digest(judged.content)}
-        fitted, rows = train_again(fitted, refit), refit
-    return register(model, fitted, report, list(gates), rows, description, dict(tags or {}), told)
+        judged, fitted, rows = fitted, train_again(fitted, refit), refit
+    return register(model, fitted, report, list(gates), rows, description, dict(tags or {}), dict(card or {}), judged)
 
 
 @step(cache=False, name="pin_champion")
@@ -143,11 +141,12 @@ def register(
     description: str,
     tags: dict[str, str],
     card: dict[str, Any],
+    judged: Fitted | None = None,
 ) -> ModelVersion:
     """The work of `candidate`; repeating it after an interruption gives the same version."""
     here = current()
     results = judge(gates, report)
-    sealed = seal(here, model, fitted, report, results, rows=rows, card=card)
+    sealed = seal(here, model, fitted, report, results, rows=rows, card=card, judged=judged)
     version = here.resource("dispatch")(
         RegisterVersion(
             project=here.project,
@@ -180,8 +179,12 @@ def seal(
     *,
     rows: pl.DataFrame | None = None,
     card: Mapping[str, Any] | None = None,
+    judged: Fitted | None = None,
 ) -> str:
-    """Seal a fitted model in the running context; returns the bundle's digest, the same for the same run and inputs."""
+    """Seal a fitted model in the running context; returns the bundle's digest, the same for the same run and inputs.
+
+    `judged`: what the report is about, where the fitted model is its refit.
+    """
     sample = pl.read_ipc(io.BytesIO(fitted.sample)) if fitted.sample else rows
     if sample is None:
         raise TreadleError(
@@ -206,8 +209,10 @@ def seal(
         code_digest=project.code if isinstance(project, Project) else "",
         event_time=here.event_time,
         environment=environment.lock(),
+        judged=judged,
         card={
             **(card or {}),
+            **({"judged": {"rows": judged.rows, "until": _iso(judged.event_time)}} if judged else {}),
             "label": fitted.label,
             "params": fitted.params,
             "rows": fitted.rows,

@@ -211,6 +211,7 @@ def summarise(shop: Workshop, build: Path, *, until: dt.datetime) -> dict[str, A
     counted = verify.traffic(replayed, acknowledged, asked.height)
     releases = [r for r in shop.call(ListReleases(project=PROJECT, environment="prod", limit=100)) if r.endpoint == ENDPOINT]
     first = min(releases, key=lambda r: r.to_version)
+    ended = sorted((r for r in releases if r.ended is not None), key=lambda r: r.ended)
     versions = {v.number: v for v in shop.call(ListModelVersions(project=PROJECT, model=MODEL, limit=100)).items}
     bundle = read(shop.blobs, versions[first.to_version].bundle_digest)
     never = judged.with_columns(pl.Series("never", policies.never(judged, shop.blobs, versions[first.to_version].bundle_digest)))
@@ -223,7 +224,7 @@ def summarise(shop: Workshop, build: Path, *, until: dt.datetime) -> dict[str, A
         name = month["month"]
         month["alarms"] = [f"{a.kind}: {a.text}" for a in alarms if verify.month_of(a.raised) == name]
         month["retrainings"] = [r.reason.text for r in retrained if verify.month_of(r.event_time) == name]
-        month["releases"] = [f"{r.to_version} {r.state}" for r in releases if r.ended is not None and verify.month_of(r.ended) == name]
+        month["releases"] = [f"{r.to_version} {r.state}" for r in ended if verify.month_of(r.ended) == name]
     return {
         "predictions": counted,
         "months": served,

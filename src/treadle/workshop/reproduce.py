@@ -60,8 +60,8 @@ class _Again:
             with entered(inside_step(self.context, path)):
                 result = step.function(*given, **named)
         else:
-            # What is handed to the registration is the model itself.
-            self.fitted += [item for item in (*given, *named.values()) if isinstance(item, Fitted)]
+            # What is handed to the registration first is the model itself; the one that was judged may come after it.
+            self.fitted += [item for item in (*given, *named.values()) if isinstance(item, Fitted)][:1]
             row = self._recorded.get(path)
             if row is None or row.output is None:
                 raise TreadleError(
