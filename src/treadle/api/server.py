@@ -24,6 +24,7 @@ from treadle.api.app import build_app
 from treadle.api.files import FILES, FileRoutes
 from treadle.api.guard import MAX_UPLOAD, host_name, is_loopback, own_names
 from treadle.api.mlflow.app import MlflowApi
+from treadle.api.parsing import Http
 from treadle.api.testing import TESTING, Reset
 from treadle.records.calls import Actor
 from treadle.records.errors import TreadleError
@@ -93,7 +94,7 @@ def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Http,
         ws="none",
         lifespan="off",
         log_config=None,

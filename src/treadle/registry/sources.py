@@ -69,7 +69,7 @@ def read(source: str) -> Source:
         matched = _PROXY.fullmatch(source)
         if matched is None or matched["host"]:
             raise _refused(f"Invalid model version source: '{shown}': artifacts are on this server only: mlflow-artifacts:/PATH.")
-        return proxied(_path(matched["path"], shown))
+        return proxied(_path(matched["path"], shown), shown)
     scheme = source.partition(":")[0].lower()
     if in_store(source):
         return Source("store", source)
@@ -80,8 +80,10 @@ def read(source: str) -> Source:
     raise _refused(LOCAL.format(shown))
 
 
-def proxied(path: str) -> Source:
-    """A path below the proxy's root: `EXPERIMENT/RUN/artifacts/…` or `EXPERIMENT/models/MODEL_ID/artifacts/…`."""
+def proxied(path: str, shown: str) -> Source:
+    """A path below the proxy's root: `EXPERIMENT/RUN/artifacts/…` or `EXPERIMENT/models/MODEL_ID/artifacts/…`; the root itself is none."""
+    if not path:
+        raise _refused(RELATIVE.format(shown))
     parts = path.split("/")
     if len(parts) >= 4 and parts[1] == "models" and parts[3] == "artifacts":
         return Source("model", parts[2], 0, "/".join(parts[4:]))

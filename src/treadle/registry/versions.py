@@ -40,7 +40,7 @@ from treadle.registry.uses import check_unused, keeping
 from treadle.store.db import Connection
 from treadle.store.queries import models as queries
 from treadle.store.queries import registry
-from treadle.tracking.limits import check_text
+from treadle.tracking.limits import ID, TITLE, check_text
 
 STAGES = ("None", "Staging", "Production", "Archived")
 #: The stages in which one version is meant to stand at a time.
@@ -65,7 +65,9 @@ class VersionVerbs:
         check_model_name(request.model)
         check_tags(request.tags)
         check_text(request.description, "description", TEXT)
-        check_text(request.run_link, "run link", TEXT)
+        check_text(request.run_link, "run link", TITLE)
+        check_text(request.run_id, "run", ID)
+        check_text(request.model_id, "logged model", ID)
         if queries.find_model(tx, request.project, request.model) is None and not request.create:
             raise TreadleError(
                 f"There is no model {request.model} in {request.project}.",

@@ -91,7 +91,7 @@ class RunVerbs:
             "created": created,
             "started": created,
         }
-        head = queries.Head(experiment, created, "active", "")
+        head = queries.Head(experiment, created, "active", "", "running")
         if not queries.insert_tracked_run(tx, row):
             return self._again(tx, request, experiment)
         queries.put_params(tx, request.project, request.run_id, head, request.params)
@@ -118,7 +118,7 @@ class RunVerbs:
         limits.check_text(request.error or "", "error", limits.TEXT)
         if request.state is not None:
             values["state"] = str(request.state)
-            if request.state in ENDED and request.ended is None:
+            if request.state in ENDED and request.ended is None and head.state not in ENDED:
                 values["ended"] = micros(call.event_time)
         if request.ended is not None:
             values["ended"] = request.ended

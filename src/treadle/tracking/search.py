@@ -27,7 +27,7 @@ from treadle.store.queries.orders import needed
 from treadle.tracking import filters, pages
 
 #: The longest pages, as the protocol has them; a history may come whole.
-MOST, MOST_MODELS, MOST_POINTS = 50_000, 1_000, 1_000_000
+MOST, MOST_MODELS, MOST_POINTS = 50_000, 10_000, 1_000_000
 #: A part of a history: what it is measured along, and its ends.
 Part = tuple[Along, int | None, int | None]
 _WHOLE: Part = (Along.step, None, None)

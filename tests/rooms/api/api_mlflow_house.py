@@ -13,6 +13,7 @@ import uvicorn
 
 from treadle.api.app import build_app
 from treadle.api.mlflow.app import MlflowApi
+from treadle.api.parsing import Http
 from treadle.api.server import bind
 from treadle.api.testing import TESTING, Reset
 from treadle.workshop.home import Workshop, open_home
@@ -45,7 +46,7 @@ class House:
     def listening(self) -> Iterator["House"]:
         listener = bind("127.0.0.1", 0)
         self.port = listener.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(self.app, http="httptools", lifespan="off", log_config=None, access_log=False))
+        server = uvicorn.Server(uvicorn.Config(self.app, http=Http, lifespan="off", log_config=None, access_log=False))
         thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
         thread.start()
         try:

@@ -240,6 +240,45 @@ def test_an_empty_name_leaves_a_run_its_own(house: House, run: str) -> None:
     assert sorted((tag["key"], tag["value"]) for tag in kept["data"]["tags"]) == [("k", ""), ("mlflow.runName", "r")]
 
 
+def test_a_run_may_begin_with_tags_of_any_name(house: House) -> None:
+    """`start_run(tags={"a@b": …})` works on a stock server, which looks at the names of tags only when they are set later."""
+    tags = {"a@b": "1", "user (x)": "y", "é*": "z", "//": "p", "..": "q"}
+    run = house.run(tags=[{"key": key, "value": value} for key, value in tags.items()])
+    kept = {tag["key"]: tag["value"] for tag in house.get(f"/runs/get?run_id={run}")["run"]["data"]["tags"]}
+    assert {key: value for key, value in kept.items() if key != "mlflow.runName"} == tags
+    assert [r["info"]["run_id"] for r in house.post("/runs/search", experiment_ids=["0"], filter="tags.`a@b` = '1'")["runs"]] == [run]
+    for key in ("", "k" * 251, "a\0b", "a\u202eb"):
+        body = {"experiment_id": "0", "tags": [{"key": key, "value": "v"}]}
+        assert house.refused("/runs/create", body)[:2] == (400, "INVALID_PARAMETER_VALUE")
+    body = {"run_id": run, "key": "a@b", "value": "2"}
+    assert "Names may only contain alphanumerics" in house.refused("/runs/set-tag", body)[2]
+
+
+def test_a_run_that_has_ended_keeps_its_end(house: House, run: str) -> None:
+    def told(**changes: Any) -> list[Any]:
+        answer = house.post("/runs/update", run_id=run, **changes)["run_info"]
+        return [answer["status"], answer.get("end_time")]
+
+    assert told(status="FINISHED", end_time=12345) == ["FINISHED", 12345]
+    assert told(status="FAILED") == ["FAILED", 12345]
+    assert told(run_name="renamed") == ["FAILED", 12345]
+    assert told(status="RUNNING") == ["RUNNING", 12345]
+    status, ended = told(status="FINISHED")  # it ran once more, and ends now
+    assert status == "FINISHED"
+    assert ended > 1_700_000_000_000
+
+
+def test_a_page_of_logged_models_may_be_asked_as_long_as_one_likes(house: House) -> None:
+    place = house.post("/experiments/create", name="long pages")["experiment_id"]
+    house.post("/logged-models", experiment_id=place, name="one", params=[{"key": "p", "value": "v" * 8000}])
+    for most in (1001, 10_000, 2**63 - 1):
+        found = house.post("/logged-models/search", experiment_ids=[place], max_results=most)["models"]
+        assert [m["info"]["name"] for m in found] == ["one"]
+    for most in (-1, 2**63):
+        body = {"experiment_ids": [place], "max_results": most}
+        assert house.refused("/logged-models/search", body)[:2] == (400, "INVALID_PARAMETER_VALUE")
+
+
 def test_a_tag_is_no_change_of_what_it_is_on(house: House) -> None:
     experiment = house.post("/experiments/create", name="tagged")["experiment_id"]
     model(house, "tagged", "s3://bucket/1", "s3://bucket/2")

@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -292,6 +293,28 @@ def test_a_body_that_is_no_object_counts_as_empty(house: House, content: bytes) 
 def test_a_body_nested_a_hundred_thousand_deep_is_refused(house: House, path: str, opening: bytes) -> None:
     status, answer = house.raw("PATCH" if "models" in path else "POST", API + path, opening * 100_000)
     assert (status, json.loads(answer)["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert house.raw("GET", "/health")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "form"),
+    [
+        (f"{API}/runs/get?run_id={'x' * 100_000}", "", {"error_code", "message"}),
+        (f"{API}/runs/g\xe9t", "", {"error_code", "message"}),
+        (f"{API}/runs/set-tag", "Content-Length: -5\r\n", {"error_code", "message"}),
+        (f"{API}/runs/set-tag", "Content-Length: 99999999999999999999999\r\n", {"error_code", "message"}),
+        (f"{API}/runs/set-tag", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", {"error_code", "message"}),
+        ("/ajax-api/2.0/mlflow/runs/get\0", "", {"error_code", "message"}),
+        ("/api/projects", "Content-Length: x\r\n", {"code", "what", "remedy", "details"}),
+    ],
+)
+def test_what_is_no_http_is_refused_in_the_form_of_what_it_was_meant_for(house: House, target: str, headers: str, form: set[str]) -> None:
+    with socket.create_connection(("127.0.0.1", house.port), timeout=10) as connection:
+        connection.sendall(f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1:{house.port}\r\n{headers}\r\n".encode("latin-1"))
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, answer.getheader("content-type"), answer.getheader("connection")) == (400, "application/json", "close")
+        assert set(json.loads(answer.read())) == form
     assert house.raw("GET", "/health")[0] == 200
 
 

@@ -153,6 +153,8 @@ def test_versions_and_their_forms(shop):
         "mlflow-artifacts:/../../etc",
         "mlflow-artifacts:/%2e%2e/etc",
         "mlflow-artifacts:/%252e%252e/etc",
+        "mlflow-artifacts:/",
+        "mlflow-artifacts:///",
         "s3://b/../c",
         f"runs:/{RUN}/..%5c..",
         "models:/V/../x",
@@ -173,6 +175,23 @@ def test_another_runs_files(shop):
     assert shop.refused("POST", f"{MV}/create", name="S", source="models:/S/99")[0] == 404
     assert shop.refused("POST", f"{MV}/create", name="S", source="models:/m-nope")[:2] == (404, "RESOURCE_DOES_NOT_EXIST")
     assert version(shop, "S", source="runs:/run_id/model", run_id="run_id_1")["run_id"] == "run_id_1"  # neither run is known
+
+
+def test_a_source_of_a_run_that_is_not_there(shop):
+    shop("POST", f"{RM}/create", {"name": "S"})
+    for source in ("runs:/nowhere/model", f"runs:/{'f' * 32}/m", f"mlflow-artifacts:/0/{'f' * 32}/artifacts/m"):
+        status, code, said = shop.refused("POST", f"{MV}/create", name="S", source=source)
+        assert (status, code) == (400, "INVALID_PARAMETER_VALUE")
+        assert said.startswith(f"Invalid model version source: '{source}'. The run_id request parameter must identify the resource")
+    assert version(shop, "S", source=f"runs:/{RUN}/model")["run_id"] == RUN
+
+
+@pytest.mark.parametrize("field", ["run_link", "run_id", "model_id"])
+@pytest.mark.parametrize("text", ["x" * 401, "x" * 10_000, "漢" * 401, "a\0b"])
+def test_texts_of_a_version_that_no_column_holds(shop, field, text):
+    shop("POST", f"{RM}/create", {"name": "L"})
+    assert shop.refused("POST", f"{MV}/create", name="L", source="s3://bucket/m", **{field: text})[:2] == (400, "INVALID_PARAMETER_VALUE")
+    assert shop.ok("GET", f"{MV}/search", filter="name = 'L'") == {}
 
 
 def test_stages(shop):

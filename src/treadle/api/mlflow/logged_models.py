@@ -220,7 +220,7 @@ def search(context: Context, request: Search) -> Any:
             filter=request.filter,
             order_by=order,
             datasets=datasets,
-            limit=check_page_size("max_results", request.max_results or PAGE, MOST),
+            limit=min(check_page_size("max_results", request.max_results or PAGE, 2**63), MOST),
             page=request.page_token or None,
         )
     )
@@ -235,7 +235,7 @@ def _pairs(given: list[Tag], name: str) -> dict[str, str]:
         if not pair.key:
             raise missing(f"{name}[{index}].key")
         within(f"{name}[{index}].key", pair.key, 250)
-        within(f"{name}[{index}].value", pair.value, 8000 if name == "tags" else 6000)
+        within(f"{name}[{index}].value", pair.value, 8000)
     return {pair.key: pair.value for pair in given}
 
 

@@ -28,7 +28,7 @@ from treadle.api.mlflow.registered import (
 )
 from treadle.api.mlflow.table import EMPTY, Context, Row, Tag, invalid, required, wrong_type
 from treadle.operations import registry as ops
-from treadle.operations.tracking import GetLoggedModel, UpdateLoggedModel
+from treadle.operations.tracking import GetLoggedModel, GetTrackedRun, UpdateLoggedModel
 from treadle.records.errors import TreadleError
 from treadle.records.models import ModelVersion
 from treadle.tracking.filters import MODEL_VERSIONS, REGISTERED_MODELS
@@ -282,11 +282,14 @@ def delete_alias(context: Context, given: Alias) -> dict[str, Any]:
 def create_version(context: Context, given: CreateVersion) -> dict[str, Any]:
     """`model-versions/create`: an unsealed version."""
     required(given, "name", "source")
+    source = _numbered(context, given.source)
+    if not given.run_id:
+        _check_run(context, source)
     made = context.call(
         ops.CreateVersion(
             project=context.project,
             model=given.name,
-            source=_numbered(context, given.source),
+            source=source,
             run_id=given.run_id,
             model_id=given.model_id,
             run_link=given.run_link,
@@ -297,6 +300,25 @@ def create_version(context: Context, given: CreateVersion) -> dict[str, Any]:
     if made.model_id:
         _tell_model(context, made)
     return {"model_version": version_answer(made)}
+
+
+_OF_RUN = re.compile(r"(?:runs:/+|mlflow-artifacts:/+[^/]+/(?=[^/]+/artifacts(?:/|$)))(?P<run>[^/]+)(?:/.*)?", re.DOTALL)
+
+
+def _check_run(context: Context, source: str) -> None:
+    """Raises where a source is the files of a run that is not there, and the request names no run of its own."""
+    named = _OF_RUN.fullmatch(source)
+    if named is None:
+        return
+    try:
+        context.call(GetTrackedRun(project=context.project, run_id=named["run"]))
+    except TreadleError as error:
+        if error.code != "not_found":
+            raise
+        raise invalid(
+            f"Invalid model version source: '{source[:200]}'. The run_id request parameter must identify the resource that contains the "
+            "source."
+        ) from None
 
 
 _NAMED = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/]+)|/(?P<word>[A-Za-z]+))")

@@ -16,7 +16,6 @@ from treadle.api.mlflow.table import (
     Row,
     Tag,
     check_millis,
-    check_name,
     check_page_size,
     invalid,
     missing,
@@ -199,8 +198,10 @@ def _input(given: RunInput) -> dict[str, Any]:
 def create(context: Context, request: Create) -> tuple[Any, Any]:
     """`runs/create`."""
     tags = {tag.key: tag.value[: measures.TAG] for tag in request.tags}
-    for index, tag in enumerate(request.tags):
-        check_name(tag.key, f"tags[{index}].key", measures.NAME)
+    for index, tag in enumerate(request.tags):  # with any sign in their names: `start_run(tags={"team@site": …})` is sent as it is
+        if not tag.key:
+            raise missing(f"tags[{index}].key")
+        within(f"tags[{index}].key", tag.key, measures.NAME)
         within(f"tags[{index}].value", tags[tag.key], measures.TAG)
     tagged = tags.get(NAME_TAG, "")
     if request.run_name and tagged and request.run_name != tagged:

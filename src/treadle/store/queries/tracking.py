@@ -30,6 +30,7 @@ class Head(NamedTuple):
     created: int
     lifecycle: str
     pipeline: str
+    state: str
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -66,7 +67,7 @@ _NEW_RUN = (
 
 def run_head(connection: Connection, project: str, run_id: str) -> Head | None:
     """What writing to a run needs to know of it, None where there is none."""
-    statement = "SELECT experiment, created, lifecycle, pipeline FROM runs WHERE project = ? AND run_id = ?"
+    statement = "SELECT experiment, created, lifecycle, pipeline, state FROM runs WHERE project = ? AND run_id = ?"
     found = fetch(connection, statement, project, run_id)
     return Head(*found[0]) if found else None
 
