@@ -49,6 +49,8 @@ class ExperimentVerbs:
             created=now,
             updated=now,
         )
+        if self._is_defaults(tx, made.project, made.name, made.experiment_id):
+            raise _taken(made.name)
         if queries.insert_experiment(tx, made):
             return made
         known = queries.get_experiment(tx, request.project, request.experiment_id, "id")
@@ -74,7 +76,8 @@ class ExperimentVerbs:
         wanted = {"id": (DEFAULT_EXPERIMENT,), "name": (DEFAULT_NAME,)}.get(request.by, (DEFAULT_EXPERIMENT, DEFAULT_NAME, "default"))
         if request.experiment in wanted:
             known = queries.get_experiment(connection, request.project, DEFAULT_EXPERIMENT, "id")
-            return known or default_experiment(request.project, EPOCH)
+            if known is None or request.by != "name":  # which may have been given another name
+                return known or default_experiment(request.project, EPOCH)
         raise no_experiment(request.project, request.experiment)
 
     @implements(ops.UpdateExperiment)
@@ -86,7 +89,8 @@ class ExperimentVerbs:
             limits.check_text(request.name, "name of the experiment", limits.EXPERIMENT, needed=True)
             if known.lifecycle != Lifecycle.active:
                 raise binned("experiment", known.experiment_id)
-            if queries.name_taken(tx, request.project, request.name, known.experiment_id):
+            taken = queries.name_taken(tx, request.project, request.name, known.experiment_id)
+            if taken or self._is_defaults(tx, request.project, request.name, known.experiment_id):
                 raise _taken(request.name)
             values["name"] = request.name
         if request.folder is not None and request.folder != known.folder:
@@ -182,6 +186,12 @@ class ExperimentVerbs:
         if found is None:
             raise no_experiment(project, experiment_id)
         return found
+
+    def _is_defaults(self, tx: Connection, project: str, name: str, experiment_id: str) -> bool:
+        """Whether a name is the default's, which has it even before anything was recorded in it."""
+        if name != DEFAULT_NAME or experiment_id == DEFAULT_EXPERIMENT:
+            return False
+        return queries.get_experiment(tx, project, DEFAULT_EXPERIMENT, "id") is None
 
     def _known(self, tx: Connection, project: str, experiment_id: str) -> Experiment:
         found = queries.get_experiment(tx, project, experiment_id, "id")

@@ -268,6 +268,25 @@ def test_a_run_that_has_ended_keeps_its_end(house: House, run: str) -> None:
     assert ended > 1_700_000_000_000
 
 
+def test_the_defaults_name_is_taken_before_anything_is_in_it(house: House) -> None:
+    """Every project has the experiment 0, `Default`; another of that name would leave what goes to 0 without a place."""
+    base = "/mlflow/untouched"
+
+    def ask(method: str, path: str, body: Any = None) -> Any:
+        status, answer = house.ask(method, path, body, base)
+        return answer if status == 200 else (status, answer["error_code"])
+
+    taken = (400, "RESOURCE_ALREADY_EXISTS")
+    assert ask("POST", "/experiments/create", {"name": "Default"}) == taken
+    other = ask("POST", "/experiments/create", {"name": "other"})["experiment_id"]
+    assert ask("POST", "/experiments/update", {"experiment_id": other, "new_name": "Default"})[0] == 400
+    assert ask("POST", "/runs/create", {"experiment_id": "0"})["run"]["info"]["experiment_id"] == "0"
+    # renamed, it leaves its name to others
+    assert ask("POST", "/experiments/update", {"experiment_id": "0", "new_name": "first"}) == {}
+    assert ask("GET", "/experiments/get-by-name?experiment_name=Default") == (404, "RESOURCE_DOES_NOT_EXIST")
+    assert ask("POST", "/experiments/create", {"name": "Default"})["experiment_id"] not in ("0", other)
+
+
 def test_a_page_of_logged_models_may_be_asked_as_long_as_one_likes(house: House) -> None:
     place = house.post("/experiments/create", name="long pages")["experiment_id"]
     house.post("/logged-models", experiment_id=place, name="one", params=[{"key": "p", "value": "v" * 8000}])
