@@ -22,6 +22,7 @@ SCRIPTS = (
     "models",
     "serve",
     "evaluate",
+    "workflows",
     "fluent",
     "async_logging",
     "limits",
