@@ -7,6 +7,7 @@ it, and take the keys of its store there.
 import re
 
 from treadle.records.errors import TreadleError
+from treadle.tracking.paths import fault
 
 LONGEST = 2048
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -57,6 +58,9 @@ def check_location(given: str) -> None:
     if not scheme:
         raise _refused(given, "A path of this machine is no place for it; give mlflow-artifacts:/…, or an object store's address.")
     if scheme[1].lower() == "mlflow-artifacts" and rest.startswith("/") and not rest.startswith("//"):
+        wrong = fault(rest[1:].removesuffix("/"))
+        if wrong:
+            raise _refused(given, f"Its path {wrong}.")
         return
     if not in_store(given):
         stores = ", ".join(STORES)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from api_mlflow_house import API, House
@@ -230,6 +231,32 @@ def test_an_address_that_names_a_host_of_its_own(house: House, address: str) -> 
         house.shop.call(CreateExperiment(project="default", experiment_id="7", name=address, artifact_location=address))
     said = house.refused("/experiments/create", {"name": address, "artifact_location": address})
     assert (said[0], said[2].startswith("Invalid artifact location: ")) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mlflow-artifacts:/",
+        "mlflow-artifacts:/file:///etc/passwd",
+        "mlflow-artifacts:/C:/x",
+        "mlflow-artifacts:/x//y",
+        "mlflow-artifacts:/s3://b/k",
+        "mlflow-artifacts:/" + "a/" * 600,
+    ],
+)
+def test_a_location_where_no_file_can_be(house: House, address: str) -> None:
+    said = house.refused("/experiments/create", {"name": address[:90], "artifact_location": address})
+    assert (said[0], said[2].startswith("Invalid artifact location: ")) == (400, True)
+    assert house.ask("GET", f"/experiments/get-by-name?experiment_name={quote(address[:90], safe='')}")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["../x", "%252e%252e/x", "..%5cx", "file:///etc/passwd", "C:/x"])
+def test_what_climbs_is_refused_before_what_is_not_there(house: House, run: str, path: str) -> None:
+    status, answer = house.raw("GET", f"/api/2.0/mlflow-artifacts/presigned/{path}")
+    assert (status, b'"Invalid path"' in answer) == (400, True)
+    for which in ("upload", "download"):
+        body = {"run_id": run, "path": unquote(unquote(path))}
+        assert house.refused(f"/artifacts/presigned-{which}-url", body)[:2] == (400, "INVALID_PARAMETER_VALUE")
 
 
 def test_an_empty_name_leaves_a_run_its_own(house: House, run: str) -> None:

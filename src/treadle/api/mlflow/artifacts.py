@@ -155,11 +155,13 @@ def _with_files(told: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, 
 
 def _presigned_upload(context: Context, request: Presigned) -> Any:
     required(request, "path")
+    safe(request.path)
     raise ProtocolError("NOT_IMPLEMENTED", "Presigned upload is not supported for the current artifact repository")
 
 
 def _presigned_download(context: Context, request: Presigned) -> Any:
     required(request, "path")
+    safe(request.path)
     raise ProtocolError("NOT_IMPLEMENTED", "Presigned download is not supported for the current artifact repository")
 
 
@@ -231,6 +233,7 @@ class _Exchange:
                 await self._artifacts(rest)
             elif verb == "presigned":
                 self._only("GET")
+                place(rest)
                 raise ProtocolError("NOT_IMPLEMENTED", "Multipart download is not supported for the current artifact repository")
             elif verb == "mpu/part":
                 self._only("PUT")
