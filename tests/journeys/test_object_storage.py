@@ -1,6 +1,7 @@
 """A server whose blobs are in a bucket: files through the API and MLflow's proxy, and what happens when the bucket goes away."""
 
 import contextlib
+import datetime as dt
 import http.client
 import json
 import os
@@ -17,9 +18,11 @@ from s3_server import BUCKET, S3Server
 from treadle.client import Client
 from treadle.client.inference import InferenceClient
 from treadle.operations.ledger import CollectGarbage
+from treadle.operations.registry import RegisterVersion
 from treadle.operations.tracking import StartRun
-from treadle.records.digests import digest
+from treadle.records.digests import canonical, digest
 from treadle.records.layout import Layout
+from treadle.records.models import Bundle, BundleFile, Signature
 from treadle.store.bucket import Bucket, address
 from treadle.store.objects import ObjectBlobs
 from treadle.testing.gateways import ENDPOINT, NOW_US, GatewayProcess, TinyHome, flights
@@ -169,6 +172,58 @@ def test_a_server_outlives_its_bucket(tmp_path: Path, mortal: S3Server) -> None:
         assert served("GET", path) == (200, b"before")
         assert served("PUT", path, b"after")[0] == 200
         assert served.objects() == {digest(b"before"): 6, digest(b"after"): 5}
+    finally:
+        served.stop()
+
+
+def test_a_model_card_says_that_the_bucket_is_away(tmp_path: Path, mortal: S3Server) -> None:
+    served = Served(tmp_path / "home", f"s3://{BUCKET}/cards")
+    page = "/projects/default/dev/models/delay/1"
+    try:
+        with open_home(tmp_path / "home") as shop:
+            card = {"limits": "Winter was not seen.", "params": {"trees": 80}}
+            made = Bundle(
+                format=1,
+                model="delay",
+                flavor="lightgbm",
+                signature=Signature(inputs=()),
+                views=(),
+                files=(BundleFile(path="model.txt", digest=shop.blobs.put(b"tree"), size=4),),
+                onnx_equal=0.0,
+                environment=("numpy==2.0",),
+                python="3.11.7",
+                code_digest="c0de",
+                run_id=RUN,
+                project="default",
+                trained_on=(),
+                event_time=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+                card=card,
+            )
+            sealed = shop.blobs.put(canonical(made))
+            shop.call(RegisterVersion(project="default", model="delay", bundle_digest=sealed, run_id=RUN, metrics={"auc": 0.7}))
+        for path, told in ((page, b"Winter was not seen."), (f"{page}/card.json", b'"unread": ""')):
+            status, body = served("GET", path)
+            assert (status, told in body) == (200, True), path
+        mortal.kill()
+        served.forget_copies()
+        status, body = served("GET", page)
+        assert status == 200
+        assert body.count(b"cannot be read now") == 1
+        assert b"They cannot be listed now." in body
+        assert b"AWS_ENDPOINT_URL" in body
+        assert b"Winter" not in body
+        assert b"Nobody has written this yet" not in body
+        assert b"not sealed" not in body
+        card = json.loads(served("GET", f"{page}/card.json")[1])
+        assert "cannot be read now" in card["unread"]
+        assert next(f for f in card["sections"][0]["fields"] if f["name"] == "bundle")["text"] == sealed
+        for kind in ("md", "html"):
+            status, body = served("GET", f"{page}/card.{kind}")
+            assert (status, b"cannot be read now" in body) == (200, True)
+        status, told = served("GET", f"{page}/bundle/model.txt")
+        assert (status, b"AWS_ENDPOINT_URL" in told) == (503, True)
+        mortal.start()
+        assert b"Winter was not seen." in served("GET", page)[1]
     finally:
         served.stop()
 

@@ -170,7 +170,13 @@ def compare(session: Session, left: str, right: str, everything: bool, project: 
         show.as_json(found)
         return
     rows = [(i.section, i.name, i.left, i.right, "" if i.change is None or i.same else f"{i.change:+.4g}") for i in found.items]
-    show.table(("WHAT", "NAME", left, right, "CHANGE"), rows, empty="Nothing differs.")
+    show.table(
+        ("WHAT", "NAME", left, right, "CHANGE"),
+        rows,
+        empty="Nothing of what could be compared differs." if found.unread else "Nothing differs.",
+    )
+    for told in found.unread:
+        click.echo(f"Inputs, parameters, data, code and packages were not compared. {told}", err=True)
 
 
 @models.command()

@@ -6,12 +6,12 @@ from typing import Any
 from msgspec import Struct
 from starlette.responses import Response
 
+from treadle.console import files, words
 from treadle.console import listing as listings
-from treadle.console import words
 from treadle.console.asked import Address
 from treadle.console.desk import Desk
 from treadle.operations.diagnosis import CompareRuns
-from treadle.operations.tracking import GetFile, GetTrackedRun
+from treadle.operations.tracking import GetTrackedRun
 from treadle.records.errors import TreadleError
 from treadle.records.tracking import RunInput, TrackedRun
 
@@ -80,11 +80,11 @@ def page(desk: Desk) -> Response:
 
 
 def _changed(desk: Desk, ids: list[str]) -> str:
-    """What changed from the first to the second, and so may be the cause; nothing where it cannot be told."""
+    """What changed from the first to the second, and so may be the cause; or why that cannot be told now."""
     try:
         return desk.call(CompareRuns(project=desk.project, run_id=ids[1], since=ids[0])).text
-    except TreadleError:
-        return ""
+    except TreadleError as error:
+        return "" if error.code == "not_found" else f"It cannot be told now. {error.what} {error.remedy}"
 
 
 def _lines(keys: listings.Keys) -> list[str]:
@@ -171,19 +171,26 @@ def differences(desk: Desk, runs: list[TrackedRun]) -> list[dict[str, Any]]:
     """What two runs' packages and uncommitted changes differ in, line by line, where both were recorded."""
     found = []
     for path, title in _TEXTS:
-        texts = [_text(desk, r.run_id, path) for r in runs]
-        one, other = texts
+        try:
+            one, other = (_text(desk, r.run_id, path) for r in runs)
+        except TreadleError as error:
+            found.append({"title": title, "lines": [], "cut": False, "unread": f"{error.what} {error.remedy}"})
+            continue
         if one is None or other is None or one == other:
             continue
         lines = list(difflib.unified_diff(one, other, lineterm="", n=2))[2 : _LINES + 2]
-        found.append({"title": title, "lines": lines, "cut": len(lines) >= _LINES})
+        found.append({"title": title, "lines": lines, "cut": len(lines) >= _LINES, "unread": ""})
     return found
 
 
 def _text(desk: Desk, run_id: str, path: str) -> list[str] | None:
-    try:
-        file = desk.call(GetFile(project=desk.project, owner=run_id, path=path))
-        with desk.workshop.blobs.open_read(file.digest) as opened:
-            return opened.read(_BYTES).decode("utf-8", "replace").splitlines()
-    except TreadleError:
+    """The lines of a run's file; None where it has none.
+
+    Raises:
+        TreadleError: where it is there and cannot be read.
+    """
+    file = files.at(desk, run_id, path)
+    if file is None:
         return None
+    with desk.workshop.blobs.open_read(file.digest) as opened:
+        return opened.read(_BYTES).decode("utf-8", "replace").splitlines()

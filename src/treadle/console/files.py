@@ -83,7 +83,7 @@ def page(desk: Desk) -> Response:
     """A folder, or a file in its viewer."""
     owner, title, home = _owner(desk)
     path = desk.request.path_params.get("path", "").strip("/")
-    found = _file(desk, owner, path) if path else None
+    found = at(desk, owner, path) if path else None
     if found is not None:
         return _viewed(desk, found, title, home)
     after = Address.of(desk.request).get("page") or None
@@ -103,7 +103,7 @@ def page(desk: Desk) -> Response:
     )
 
 
-def _file(desk: Desk, owner: str, path: str) -> Artifact | None:
+def at(desk: Desk, owner: str, path: str) -> Artifact | None:
     """The file at a path; None where a folder, or nothing, stands there."""
     try:
         return desk.call(GetFile(project=desk.project, owner=owner, path=path))

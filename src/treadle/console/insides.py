@@ -12,13 +12,13 @@ from typing import Any
 from msgspec import Struct
 from starlette.responses import Response
 
+from treadle.console import files, words
 from treadle.console import listing as listings
-from treadle.console import words
 from treadle.console.asked import Address
 from treadle.console.desk import Desk
 from treadle.console.files import PARSED, head, opened
 from treadle.operations.diagnosis import DiagnoseRun
-from treadle.operations.tracking import GetFile, GetTrackedRun
+from treadle.operations.tracking import GetTrackedRun
 from treadle.records.diagnosis import Diagnosis, Finding
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Artifact
@@ -99,7 +99,7 @@ def _quiet(found: Diagnosis, one: TrackedRun) -> str:
 
 def has_files(desk: Desk, run_id: str) -> bool:
     """Whether the run left a profile or a table of tensors."""
-    return any(_file(desk, run_id, path) is not None for path in (PROFILE, TENSORS))
+    return any(files.at(desk, run_id, path) is not None for path in (PROFILE, TENSORS))
 
 
 def page(desk: Desk) -> Response:
@@ -108,7 +108,7 @@ def page(desk: Desk) -> Response:
     asked = Address.of(desk.request)
     home = desk.base + words.path("runs", run_id)
     shown: dict[str, Any] = {"profile": None, "tensors": None, "notes": []}
-    profile, tensors = _file(desk, run_id, PROFILE), _file(desk, run_id, TENSORS)
+    profile, tensors = files.at(desk, run_id, PROFILE), files.at(desk, run_id, TENSORS)
     if profile is not None:
         try:
             shown["profile"] = spent(json.loads(_whole(desk, profile)))
@@ -121,13 +121,6 @@ def page(desk: Desk) -> Response:
             shown["notes"].append(f"{TENSORS} cannot be read ({str(error)[:200]}).")
     html = desk.fragment("_insides.html", home=home, here=f"{home}/insides", files=f"{home}/files", wide=WIDE, high=HIGH, **shown)
     return desk.swapped(html)
-
-
-def _file(desk: Desk, run_id: str, path: str) -> Artifact | None:
-    try:
-        return desk.call(GetFile(project=desk.project, owner=run_id, path=path))
-    except TreadleError:
-        return None
 
 
 def _whole(desk: Desk, file: Artifact) -> bytes:

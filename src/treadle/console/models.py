@@ -185,14 +185,16 @@ def compare(desk: Desk) -> Response:
         sections.append((SECTIONS.get(section, section), [_row(desk, section, i) for i in kept], len(rows) - len(kept)))
     differ = sum(not i.same for i in found.items)
     n = f"{differ:,} fact{'s' if differ != 1 else ''}"
+    agree = "agree in what could be compared" if found.unread else "agree in everything that was recorded"
     return desk.page(
         "versions.html",
         name=name,
         home=desk.base + words.path("models", name),
-        sentence=f"Version {right} beside version {left}: they {f'differ in {n}' if differ else 'agree in everything that was recorded'}.",
+        sentence=f"Version {right} beside version {left}: they {f'differ in {n}' if differ else agree}.",
         left=found.left,
         right=found.right,
         sections=sections,
+        unread=found.unread,
         only=only,
         toggle=here.to(only=None if only else "1"),
         swap=here.to(left=str(right), right=str(left)),

@@ -1,5 +1,6 @@
 """One model version: its numbers, gates and approvals, where it came from and who uses it, its card; and what is done with it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ from treadle.operations.registry import (
     UpdateCard,
     UpdateVersion,
 )
+from treadle.packaging import bundle as bundles
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
@@ -58,7 +60,7 @@ def _page(desk: Desk, error: TreadleError | None = None, kept: Fields | None = N
     removal: Removal | None = None
     if here.get("delete") == "1":
         removal = desk.call(DeleteVersion(project=desk.project, model=model, number=found.number, preview=True))
-    bundle = _bundle(desk, found)
+    listed, unlisted = _files(desk, found)
     environments = next((p.environments for p in desk.projects if p.name == desk.project), [])
     return desk.page(
         "version.html",
@@ -78,7 +80,8 @@ def _page(desk: Desk, error: TreadleError | None = None, kept: Fields | None = N
         drawing=_drawing(desk, found, uses),
         card=desk.call(GetCard(project=desk.project, model=model, number=found.number)),
         written=CARD_SECTIONS,
-        files=bundle.files if bundle else (),
+        files=listed,
+        unlisted=unlisted,
         source=_source(desk, found),
         others=[v.number for v in others.items if v.number != found.number],
         facts=_facts(desk, found),
@@ -186,13 +189,21 @@ def _facts(desk: Desk, found: ModelVersion) -> list[Fact]:
 
 
 def _bundle(desk: Desk, found: ModelVersion) -> Bundle | None:
-    """The manifest of its bundle; None where it has none, or where this cannot be read."""
-    if not found.bundle_digest:
-        return None
+    """The manifest of its bundle; None where it has none.
+
+    Raises:
+        TreadleError: where it cannot be read: the bucket is away, or its bytes are gone or damaged.
+    """
+    return bundles.read(desk.workshop.blobs, found.bundle_digest) if found.bundle_digest else None
+
+
+def _files(desk: Desk, found: ModelVersion) -> tuple[Sequence[BundleFile], TreadleError | None]:
+    """The files of its bundle, or why they cannot be listed now."""
     try:
-        return msgspec.json.decode(desk.workshop.blobs.get(found.bundle_digest), type=Bundle)
-    except (TreadleError, msgspec.DecodeError):
-        return None
+        bundle = _bundle(desk, found)
+    except TreadleError as error:
+        return (), error
+    return bundle.files if bundle else (), None
 
 
 def _source(desk: Desk, found: ModelVersion) -> str:

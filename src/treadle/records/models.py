@@ -228,6 +228,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     left: ModelVersion
     right: ModelVersion
     items: list[Difference]
+    unread: list[str] = []  # which version's bundle or files cannot be read now, and why; what only they say is not compared then
 
 
 class Download(Struct, frozen=True, kw_only=True):
@@ -343,3 +344,4 @@ class Card(Struct, frozen=True, kw_only=True):
     made: dt.datetime
     sections: list[CardSection]
     text: str = ""  # rendered, where Markdown or HTML was asked for
+    unread: str = ""  # why the bundle or the logged files cannot be read now; what only they say is missing from the sections then

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from treadle.records.models import Card, CardSection
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
+_INCOMPLETE = "What only its files say is missing from this card until then."
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -34,6 +35,8 @@ def rendered(card: Card, format: str) -> Card:
 def as_markdown(card: Card) -> str:
     """Markdown: headings, tables, and text with its signs escaped."""
     lines = [f"# {_md(card.model)} {card.number}", "", f"Model card · {_md(card.project)} · {card.state} · {_when(card)}", ""]
+    if card.unread:
+        lines += [f"**{_md(card.unread)}** {_INCOMPLETE}", ""]
     for section in card.sections:
         lines += [f"## {section.title}", ""]
         if section.text:
@@ -58,6 +61,8 @@ def as_html(card: Card) -> str:
         f"<title>{title} · model card</title><style>{_STYLE}</style></head><body>",
         f'<h1>{title}</h1><p class="sub">Model card · {html.escape(card.project)} · {html.escape(card.state)} · {_when(card)}</p>',
     ]
+    if card.unread:
+        parts.append(f'<p class="missing" role="alert"><b>{html.escape(card.unread)}</b> {_INCOMPLETE}</p>')
     for section in card.sections:
         parts.append(f'<section id="{html.escape(section.key)}"><h2>{html.escape(section.title)}</h2>')
         if section.text:

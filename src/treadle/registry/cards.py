@@ -7,6 +7,8 @@ stands for a version, else for its model, else as it was given with the candidat
 import datetime as dt
 from typing import Any
 
+from msgspec.structs import replace
+
 from treadle.ledger import lineage
 from treadle.ledger.dispatch import Unchanged
 from treadle.operations.registry import GetCard, UpdateCard
@@ -31,6 +33,8 @@ from treadle.tracking.limits import check_text
 FORMATS = ("json", "md", "html")
 _LONGEST = 50_000
 _NUMBER = "{:.6g}"
+#: Sections that a bundle may fill (what people gave with the candidate, too), and those that the files of an unsealed version may.
+_OF_BUNDLE, _OF_FILES = (*CARD_SECTIONS, "training", "features", "metrics", "slices"), ("features",)
 #: Rows that a group needs for its metrics to be compared with another's.
 _FEW = 100
 
@@ -106,7 +110,22 @@ def build(tx: Connection, evidence: Evidence, model: RegisteredModel, *, now: dt
         by_hand["owners"],
         _with(by_hand["maintenance"], _due(evidence, now), []),
     ]
-    return Card(project=version.project, model=version.model, number=version.number, state=str(version.state), made=now, sections=sections)
+    return Card(
+        project=version.project,
+        model=version.model,
+        number=version.number,
+        state=str(version.state),
+        made=now,
+        sections=[_unread(section, version.sealed) for section in sections] if evidence.unread else sections,
+        unread=evidence.unread,
+    )
+
+
+def _unread(section: CardSection, sealed: bool) -> CardSection:
+    """A section whose facts may stand in files that cannot be read: it does not say that there are none."""
+    if section.key not in (_OF_BUNDLE if sealed else _OF_FILES) or not section.missing:
+        return section
+    return replace(section, missing=f"Not known now: the {'bundle' if sealed else 'file'} that may say it cannot be read.")
 
 
 def _written(key: str, title: str, text: str, version: Any) -> CardSection:

@@ -47,6 +47,7 @@ class Evidence(Struct, frozen=True):
     environment: dict[str, str]
     views: list[FeatureView]
     labels: list[Label]
+    unread: str = ""  # why its bundle, or the files that it was logged with, cannot be read now; what they say is missing here then
 
     @property
     def params(self) -> dict[str, Any]:
@@ -75,8 +76,8 @@ class Evidence(Struct, frozen=True):
         }
         return {k: v for k, v in found.items() if v}
 
-    def sections(self) -> dict[str, dict[str, Any]]:
-        """The facts that two versions are compared by."""
+    def sections(self, *, files: bool = True) -> dict[str, dict[str, Any]]:
+        """The facts that two versions are compared by; without `files`, those that the record has by itself."""
         v = self.version
         facts = {
             "state": str(v.state),
@@ -88,7 +89,7 @@ class Evidence(Struct, frozen=True):
             "registered": v.event_time.isoformat(),
             "python": self.bundle.python if self.bundle else None,
         }
-        return {
+        found = {
             "facts": facts,
             "metrics": dict(sorted(self.metrics.items())),
             "params": dict(sorted(self.params.items())),
@@ -98,14 +99,21 @@ class Evidence(Struct, frozen=True):
             "environment": self.environment,
             "tags": dict(sorted(v.tags.items())),
         }
+        if files:
+            return found
+        known = {name: value for name, value in facts.items() if name not in ("flavor", "python")}
+        return {"facts": known, "metrics": found["metrics"], "tags": found["tags"]}
 
 
 def gather(tx: Connection, blobs: BlobStore, version: ModelVersion) -> Evidence:
-    """Everything recorded about a version. What was removed since (a run, a file) is simply not there."""
-    sealed = _bundle(blobs, version)
+    """Everything recorded about a version. A run or a logged file that was removed since is simply not there; a bundle or file that is
+    there and cannot be read (the bucket is away, its bytes are damaged) is told of as `unread`."""
+    sealed, unread = _bundle(blobs, version)
     run = queries.run_facts(tx, version.project, version.run_id) if version.run_id else None
     logged = queries.logged_model_facts(tx, version.project, version.model_id) if version.model_id else None
-    files = {} if sealed else _files(tx, blobs, version)
+    files: dict[str, str] = {}
+    if not version.sealed:
+        files, unread = _files(tx, blobs, version)
     text = files.get("MLmodel", "")
     views, labels = meaning.said(tx, version, sealed) if sealed else ([], [])
     lines = sealed.environment if sealed else [line for line in files.get("requirements.txt", "").splitlines() if "==" in line]
@@ -120,6 +128,7 @@ def gather(tx: Connection, blobs: BlobStore, version: ModelVersion) -> Evidence:
         environment={name: number for name, _, number in (line.strip().partition("==") for line in lines)},
         views=views,
         labels=labels,
+        unread=unread,
     )
 
 
@@ -129,25 +138,26 @@ def restricted(definition: Dataset | FeatureView | Label) -> str:
     return "; ".join(text for text in (definition.restrictions, places) if text)
 
 
-def _bundle(blobs: BlobStore, version: ModelVersion) -> Bundle | None:
+def _bundle(blobs: BlobStore, version: ModelVersion) -> tuple[Bundle | None, str]:
+    """The manifest of a sealed version, or why it cannot be read."""
     if not version.sealed:
-        return None
+        return None, ""
     try:
-        return bundles.read(blobs, version.bundle_digest)
-    except TreadleError:
-        return None  # its blob is gone or damaged; the record is still there to be read
+        return bundles.read(blobs, version.bundle_digest), ""
+    except TreadleError as error:
+        return None, f"Its sealed bundle {version.bundle_digest[:12]} cannot be read now. {error.what} {error.remedy}"
 
 
-def _files(tx: Connection, blobs: BlobStore, version: ModelVersion) -> dict[str, str]:
-    """The small files at the root of what was logged, as text."""
+def _files(tx: Connection, blobs: BlobStore, version: ModelVersion) -> tuple[dict[str, str], str]:
+    """The small files at the root of what was logged, as text; and why one that is there cannot be read."""
     found: dict[str, str] = {}
     for path, digest, size in model_files(tx, version):
         if path in ("MLmodel", "requirements.txt") and size <= _READ:
             try:
                 found[path] = blobs.get(digest).decode(errors="replace")
-            except TreadleError:
-                continue
-    return found
+            except TreadleError as error:
+                return {}, f"Its file {path} cannot be read now. {error.what} {error.remedy}"
+    return found, ""
 
 
 def model_files(tx: Connection, version: ModelVersion) -> list[tuple[str, str, int]]:

@@ -232,11 +232,14 @@ class VersionVerbs:
 
     @implements(CompareVersions)
     def compare(self, tx: Connection, request: CompareVersions, call: Call) -> Comparison:
-        """Two versions side by side."""
+        """Two versions side by side. What stands in files is left out where one side's cannot be read."""
         left = version_of(tx, request.project, request.model, request.left)
         right = version_of(tx, request.project, request.other or request.model, request.right)
-        items = compare(gather(tx, self._blobs, left).sections(), gather(tx, self._blobs, right).sections())
-        return Comparison(left=left, right=right, items=[i for i in items if not (request.differences and i.same)])
+        sides = [gather(tx, self._blobs, version) for version in (left, right)]
+        unread = [f"{side.version.model}@{side.version.number}: {side.unread}" for side in sides if side.unread]
+        one, two = (side.sections(files=not unread) for side in sides)
+        items = [i for i in compare(one, two) if not (request.differences and i.same)]
+        return Comparison(left=left, right=right, items=items, unread=unread)
 
     def _changed(self, tx: Connection, known: ModelVersion, values: dict[str, Any]) -> ModelVersion:
         registry.update_version(tx, known.project, known.model, known.number, {**values, "updated": self._clock.now()})

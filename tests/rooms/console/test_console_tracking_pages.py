@@ -449,6 +449,21 @@ def test_two_environments_are_told_line_by_line() -> None:
     assert "polars" in html
 
 
+def test_an_environment_that_cannot_be_read_is_not_taken_for_none() -> None:
+    still = Still()
+    still.answers[tracking.GetTrackedRun] = lambda r: tracked(int(r.run_id, 16))
+    still.file("environment/requirements.txt", b"numpy==1.0\n")
+    gone = TreadleError("The bucket does not answer.", remedy="Look at AWS_ENDPOINT_URL.", code="unavailable")
+
+    def away(digest: str) -> Any:
+        raise gone
+
+    still.blobs.open_read = away
+    told = text(client(still).get(f"{BASE}/compare?runs={1:032x},{2:032x}").text)
+    assert "Installed packages" in told
+    assert "It cannot be compared now. The bucket does not answer. Look at AWS_ENDPOINT_URL." in told
+
+
 # ── what is written ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 WRITES: list[tuple[str, dict[str, str], type]] = [

@@ -137,3 +137,35 @@ def test_of_an_unsealed_version_and_one_without_a_bundle(house):
     house.blobs.delete(house.version(1).bundle_digest)
     assert "brier" in card(house, "html").text
     assert msgspec.json.decode(msgspec.json.encode(card(house)), type=type(made)).model == "delay"
+
+
+@pytest.mark.parametrize("harm", [b"other bytes", None], ids=["damaged", "gone"])
+def test_a_bundle_that_cannot_be_read_is_told_of_and_nothing_is_claimed_from_it(house, harm):
+    whole = card(house)
+    assert whole.unread == ""
+    house(ops.RegisterVersion(project=P, model="delay", bundle_digest=house.bundle("run_2"), run_id="run_2", metrics={"brier": 0.11}))
+    digest = house.version(1).bundle_digest
+    place = house.blobs.place(digest)
+    place.unlink()
+    if harm:
+        place.write_bytes(harm)
+    made = card(house)
+    said = "no longer matches its digest" if harm else "There is no blob"
+    assert made.unread.startswith(f"Its sealed bundle {digest[:12]} cannot be read now. ")
+    assert said in made.unread
+    facts = {f.name: f.text for f in section(made, "overview").fields}
+    assert facts["bundle"] == digest, "it is sealed, whatever can be read of it now"
+    for key in ("intended_use", "limits", "slices", "features", "fairness"):
+        assert section(made, key).missing == "Not known now: the bundle that may say it cannot be read."
+    assert section(made, "metrics").tables == section(whole, "metrics").tables, "the record has these by itself"
+    assert section(made, "gates").missing == section(whole, "gates").missing
+    for format in ("md", "html"):
+        text = card(house, format).text
+        assert "cannot be read now" in text
+        assert "What only its files say is missing from this card" in text
+        assert "Nobody has written this yet" not in text
+    beside = house(ops.CompareVersions(project=P, model="delay", left=1, right=2))
+    assert [told.partition(":")[0] for told in beside.unread] == ["delay@1"]
+    assert {i.section for i in beside.items} == {"facts", "metrics"}
+    assert not {"flavor", "python"} & {i.name for i in beside.items}
+    assert house(ops.CompareVersions(project=P, model="delay", left=2, right=2)).unread == []
