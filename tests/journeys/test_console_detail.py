@@ -12,8 +12,10 @@ from console_runs import fill, line
 from test_console_browser import CONTRAST, PHONE, Watched, browsers
 from test_console_tracking import BASE, SMALL, Server
 
+from treadle.operations.ledger import CreateActor, IssueToken
 from treadle.operations.registry import CreateVersion
 from treadle.operations.tracking import CreateExperiment, LogBatch, LogInputs, PutFile, SearchRuns, StartRun
+from treadle.records.calls import Role
 from treadle.records.tracking import Point, RunInput
 from treadle.workshop.home import Workshop, open_home
 
@@ -260,6 +262,48 @@ def test_the_links_that_mlflow_clients_print_lead_to_the_run(chromium: Any, home
         seen.page.wait_for_url(f"{url}{BASE}{place}")
         assert seen.page.locator("h1").count() == 1
         seen.page.close()
+
+
+def test_the_links_of_clients_that_name_their_project_lead_to_its_pages(chromium: Any, home: tuple[Workshop, str]) -> None:
+    shop, url = home
+    shop.call(CreateExperiment(project="churn", name="trees", experiment_id="7"))
+    shop.call(StartRun(project="churn", run_id="c" * 32, experiment="trees"))
+    shop.call(CreateVersion(project="churn", model="churn risk", source="runs:/r/model", create=True))
+    there = f"{url}/projects/churn/dev"
+    for printed, place in (
+        (f"/mlflow/churn/#/experiments/7/runs/{'c' * 32}", f"/runs/{'c' * 32}"),
+        ("/mlflow/churn/#/experiments/7", "/experiments/7/runs"),
+        ("/mlflow/churn#/models/churn%20risk/versions/1", "/models/churn%20risk/1"),
+        ("/mlflow/churn/", "/experiments"),
+        ("/mlflow/churn/models", "/models"),
+    ):
+        seen = Watched(chromium, f"{url}{printed}", viewport=SMALL)
+        seen.page.wait_for_url(f"{there}{place}")
+        assert seen.page.locator("h1").count() == 1
+        assert seen.complaints == []
+        seen.page.close()
+    seen = Watched(chromium, f"{url}/mlflow/nobody/#/experiments/7", viewport=SMALL)
+    seen.page.wait_for_url(f"{url}/projects/nobody/dev/experiments/7/runs")
+    assert seen.page.locator("h1").inner_text() == "Not here"
+    seen.page.close()
+
+
+def test_a_login_leads_back_to_the_run_that_a_client_printed(chromium: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TREADLE_HEADS", str(tmp_path / "heads"))
+    with open_home(tmp_path / "home") as shop:
+        shop.call(StartRun(project="churn", run_id="c" * 32))
+        shop.call(CreateActor(actor_id="ada", name="Ada", role=Role.editor))
+        token = shop.call(IssueToken(actor_id="ada", token_id="t1")).token
+    server = Server(tmp_path / "home", "--require-token")
+    try:
+        page = chromium.new_page()
+        page.goto(f"{server.url}/mlflow/churn/#/experiments/0/runs/{'c' * 32}")
+        page.locator("#token").fill(token)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"{server.url}/projects/churn/dev/runs/{'c' * 32}")
+        page.close()
+    finally:
+        server.stop()
 
 
 def test_a_chart_of_points_is_one_stop_for_the_keyboard_and_says_what_is_under_it(chromium: Any, home: tuple[Workshop, str]) -> None:

@@ -41,9 +41,9 @@ fetch("/projects").then(() => document.body.append(" fetched"), () => document.b
 class Server:
     """`treadle server` over a home."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, *options: str):
         self.layout = Layout(root)
-        command = [sys.executable, "-m", "treadle", "server", "--home", str(root), "--port", "0"]
+        command = [sys.executable, "-m", "treadle", "server", "--home", str(root), "--port", "0", *options]
         self.output = root / "server.out"
         with self.output.open("ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)

@@ -98,6 +98,12 @@ def build_console(workshop: Any) -> Starlette:
         Route("/projects", page(loop.home)),
         *(Route(f"/{name}", page(functools.partial(loop.shortcut, name))) for name in ("experiments", "runs", "models")),
         *(Route(f"/{kind}/{{name:path}}", page(loop.logged)) for kind in ("experiments", "runs", "models", "logged-models")),
+        *(Route(f"/mlflow/{{project}}{end}", page(loop.tracking)) for end in ("", "/")),
+        *(
+            Route(f"/mlflow/{{project}}/{kind}{end}", page(loop.logged))
+            for kind in ("experiments", "runs", "models", "logged-models")
+            for end in ("", "/{name:path}")
+        ),
         Route("/projects/{project}", page(loop.project)),
         Route(here, page(loop.page)),
         Route(f"{here}/live", page(loop.live)),

@@ -90,21 +90,46 @@ def shortcut(name: str, desk: Desk) -> Response:
 
 def logged(desk: Desk) -> Response:
     """`/runs/ID`, `/experiments/ID`, `/models/NAME`: what an MLflow client logged here, in the project that its runs go to. Such a client
-    prints `/#/experiments/ID/runs/ID`, which the page's script brings here."""
-    project = logged_project()
-    environments = next((p.environments for p in desk.projects if p.name == project), None)
-    base = words.path("projects", project, _last(desk, project, environments) if environments else _BARE)
-    return RedirectResponse(f"{base}{desk.request.url.path}", 303)
+    prints `/#/experiments/ID/runs/ID`, which the page's script brings here. One that names its project logs below `/mlflow/PROJECT`, and
+    so does what it prints: `/mlflow/PROJECT/runs/ID`."""
+    project = desk.project or logged_project()
+    asked = desk.request.url.path
+    below = f"/{asked.split('/', 3)[3]}" if desk.project else asked
+    return RedirectResponse(f"{_base(desk, project)}{below}", 303)
+
+
+def tracking(desk: Desk) -> Response:
+    """`/mlflow/PROJECT`, opened by a person: it is the tracking address of MLflow's clients. The page's script goes on to what was printed
+    behind it, or to the experiments."""
+    if all(p.name != desk.project for p in desk.projects):
+        raise _no_project(desk.project)
+    base = _base(desk, desk.project)
+    desk.environment = base.rpartition("/")[2]
+    return desk.page(
+        "empty.html",
+        title=f"{desk.project} for MLflow's clients",
+        sentence="This is the tracking address of a project. What such clients log to it is under Experiments, Runs and Models.",
+        lead="In a script",
+        commands=f'mlflow.set_tracking_uri("{str(desk.request.url).partition("?")[0].rstrip("/")}")',
+    )
 
 
 def project(desk: Desk) -> Response:
-    """To a project's last environment."""
-    environments = next((p.environments for p in desk.projects if p.name == desk.project), None)
-    if not environments:
-        raise TreadleError(
-            f"There is no project {desk.project!r} here.", remedy="Apply it from its folder: treadle apply --env dev", code="not_found"
-        )
-    return RedirectResponse(words.path("projects", desk.project, _last(desk, desk.project, environments)), 303)
+    """To a project's last environment; to the experiments of one that is applied nowhere."""
+    known = next((p for p in desk.projects if p.name == desk.project), None)
+    if known is None:
+        raise _no_project(desk.project)
+    return RedirectResponse(_base(desk, desk.project) + ("" if known.environments else "/experiments"), 303)
+
+
+def _base(desk: Desk, project: str) -> str:
+    """The path of a project's pages, in the environment that its others lead to."""
+    environments = next((p.environments for p in desk.projects if p.name == project), None)
+    return words.path("projects", project, _last(desk, project, environments) if environments else _BARE)
+
+
+def _no_project(name: str) -> TreadleError:
+    return TreadleError(f"There is no project {name!r} here.", remedy="Apply it from its folder: treadle apply --env dev", code="not_found")
 
 
 def page(desk: Desk) -> Response:

@@ -7,6 +7,7 @@ database's own thread; everything else is answered by a worker thread.
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Iterable
 from typing import Any
@@ -210,6 +211,7 @@ async def _plain(send: Send, text: bytes, method: str) -> None:
 
 
 _MINE = ("/api/2.0/", "/api/3.0/", "/ajax-api/", BASE)
+_PAGE = re.compile(r"/mlflow/[^/]+(/((experiments|runs|models|logged-models)(/.*)?)?)?", re.DOTALL)
 _ALONE = ("/get-artifact", "/model-versions/get-artifact", "/v1/traces", "/graphql")
 #: What clients ask of a server beside the API, where the path names a project.
 _PLAIN = {"/health": b"OK", "/version": SPOKEN.encode()}
@@ -221,5 +223,10 @@ def refused(path: str, error: TreadleError) -> tuple[int, bytes] | None:
 
 
 def is_mlflow(path: str) -> bool:
-    """Whether a path is the protocol's."""
-    return path.startswith(_MINE) or path in _ALONE
+    """Whether a path is the protocol's. An address that names a project is also what clients print before `#/experiments/…`: alone, and
+    with the pages that this leads to behind it, it is the console's.
+
+    >>> is_mlflow("/mlflow/churn/api/2.0/mlflow/runs/get"), is_mlflow("/mlflow/churn/health"), is_mlflow("/mlflow/churn/")
+    (True, True, False)
+    """
+    return (path.startswith(_MINE) and _PAGE.fullmatch(path) is None) or path in _ALONE

@@ -3,12 +3,17 @@
 (() => {
   const $ = (selector, root = document) => root.querySelector(selector);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  // The links that MLflow's clients print.
+  // The links that MLflow's clients print: behind the address of the server, or of one of its projects (which a login comes back to).
   const printed = location.hash.match(/^#\/(?:experiments\/([^/?]+)(?:\/(runs|models)\/([^/?]+))?|models\/([^/?]+)(?:\/versions\/(\d+))?)/);
+  const [project = ""] = (new URLSearchParams(location.search).get("next") ?? location.pathname).match(/^\/mlflow\/[^/]+/) ?? [];
+  if (!printed && /^\/mlflow\/[^/]+\/?$/.test(location.pathname)) {
+    location.replace(`${project}/experiments`);
+    return;
+  }
   if (printed) {
     const [, experiment, kind, id, model, version] = printed;
     const below = model ? `/models/${model}${version ? `/${version}` : ""}` : id ? `/${kind === "runs" ? "runs" : "logged-models"}/${id}` : `/experiments/${experiment}`;
-    location.replace(below);
+    location.replace(project + below);
     return;
   }
   const address = new URL(location.href);
