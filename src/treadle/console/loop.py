@@ -251,7 +251,7 @@ def centre(seen: Overview) -> list[str]:
     releases, made, budget = (seen.figures.get(k) for k in ("releases", "retrainings", "budget"))
     if releases or made:
         of = f" of {budget}" if budget else ""
-        lines.append(f"{releases or 0} release{'s' if releases != 1 else ''} · {made or 0}{of} retrainings")
+        lines.append(f"{releases or 0} promoted · {made or 0}{of} retraining{'s' if budget or made != 1 else ''}")
     return lines or ["no version yet"]
 
 

@@ -34,7 +34,7 @@ def chart_label(seen: Overview, drawn: dict[str, Any] | None) -> str:
     told = f"; ROC AUC over the last seven is {words.metric(last)}" if last is not None else ""
     never = next((v for v in reversed(drawn["series"].get("never_roc_auc", {}).get("line", [])) if v is not None), None)
     told += f", and never retrained it would have been {words.metric(never)} in that month" if never is not None else ""
-    marks = f"{releases} releases, {alarms} alarms. The table below has it by month."
+    marks = f"{releases} promoted, {alarms} alarm{'s' if alarms != 1 else ''}. The table below has it by month."
     return f"Quality of {seen.endpoint} over {len(drawn['t'])} days{told}; {marks}"
 
 

@@ -32,7 +32,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
 from treadle.records.layout import Layout
 from treadle.store import migrate, tables
-from treadle.store.blobs import place
+from treadle.store.blobs import digest_of_file, place, sync
 from treadle.store.bucket import address
 from treadle.store.db import Database
 from treadle.store.objects import ObjectBlobs
@@ -85,7 +85,7 @@ def backup(layout: Layout, database: Database, blobs: CollectableBlobs, target: 
         copy_database(database, new / "treadle.db")
         with contextlib.closing(sqlite3.connect(new / "treadle.db")) as connection:
             home_id, revision = (connection.execute(q).fetchone()[0] for q in (_HOME_ID, _REVISION))
-        files = [BackupFile("treadle.db", (new / "treadle.db").stat().st_size, _digest(new / "treadle.db"))]
+        files = [BackupFile("treadle.db", (new / "treadle.db").stat().st_size, digest_of_file((new / "treadle.db").open("rb")))]
         if with_blobs:
             files += (_blob(blobs, digest, new) for digest, _ in blobs.listing())
         for path in _in_order(layout.root):
@@ -163,7 +163,9 @@ def read(source: Path) -> Backup:
 
 def verify(source: Path) -> list[str]:
     """Paths in a backup that are missing or not what its manifest says; none when it is whole."""
-    return [f.path for f in read(source).files if not (source / f.path).exists() or _digest(source / f.path) != f.digest]
+    return [
+        f.path for f in read(source).files if not (source / f.path).exists() or digest_of_file((source / f.path).open("rb")) != f.digest
+    ]
 
 
 # ── the metadata database ────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,7 +178,7 @@ _REVISION = "SELECT version_num FROM alembic_version"
 def _as_another_home(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(_NEW_ID, [new_id("home")])
-    _sync(path)
+    sync(path)
 
 
 def copy_database(database: Database, path: Path) -> None:
@@ -235,7 +237,7 @@ def _settle(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=DELETE")
     for side in (".gate", ".lock"):
         Path(f"{path}{side}").unlink(missing_ok=True)
-    _sync(path)
+    sync(path)
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -263,7 +265,7 @@ def _copied(root: Path, path: Path, new: Path) -> BackupFile | None:
     try:
         if path.suffix == ".db":
             _copy_sqlite(path, target)
-            digest = _digest(target)
+            digest = digest_of_file(target.open("rb"))
         else:
             digest = _copy(path, target)
     except FileNotFoundError:
@@ -315,25 +317,14 @@ def _copy_stream(source: BinaryIO, target: Path) -> str:
     return hasher.hexdigest()
 
 
-def _digest(path: Path) -> str:
-    hasher = blake3()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            hasher.update(chunk)
-    return hasher.hexdigest()
+def _is(path: Path, digest: str) -> bool:
+    """Whether a file is there and what it was."""
+    return path.exists() and digest_of_file(path.open("rb")) == digest
 
 
 def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path)
 
 
 def _must_be_free(target: Path, remedy: str) -> None:
@@ -349,11 +340,11 @@ def _appearing(target: Path) -> Iterator[Path]:
     new.mkdir()
     try:
         yield new
-        _sync(new)
+        sync(new)
         if target.exists():
             target.rmdir()  # empty, or this fails
         new.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise TreadleError(
             f"The disk did not take it: {error}. Nothing was left at {target}.",

@@ -8,10 +8,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from blake3 import blake3
 
+from treadle.plugins.storage import BlobStore
 from treadle.records.digests import digest as digest_of_bytes
 from treadle.records.errors import TreadleError
 
@@ -70,10 +71,7 @@ class LocalBlobs:
 
     def put_file(self, path: Path) -> str:
         """Store a file's content durably; returns its digest. The file is copied while it is hashed, in one pass."""
-        with path.open("rb") as source, self.open_write() as writer:
-            while chunk := source.read(_CHUNK):
-                writer.write(chunk)
-            return writer.commit()
+        return from_file(self, path)
 
     @contextlib.contextmanager
     def open_write(self) -> Iterator[BlobWriter]:
@@ -117,11 +115,7 @@ class LocalBlobs:
     def path(self, digest: str) -> Path:
         """The file, verified. Raises like `get`."""
         path = self._existing(digest)
-        hasher = blake3()
-        with _back(lambda: path.open("rb")) as file:
-            while chunk := file.read(_CHUNK):
-                hasher.update(chunk)
-        if hasher.hexdigest() != digest:
+        if digest_of_file(_back(lambda: path.open("rb"))) != digest:
             raise self._corrupt(digest)
         return path
 
@@ -243,11 +237,7 @@ class LocalBlobs:
         path.replace(target)
         if not self._durable:
             return
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(target.parent)
 
     def _corrupt(self, digest: str) -> TreadleError:
         return TreadleError(
@@ -266,6 +256,44 @@ def place(digest: str) -> str:
     if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
         raise TreadleError(f"{digest[:80]!r} is no digest.", remedy="A digest is 64 lower-case hexadecimal characters.")
     return f"{digest[:2]}/{digest[2:]}"
+
+
+class Readable(Protocol):
+    """An open file, here or in a bucket."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        ...
+
+    def close(self) -> None:
+        """Read no more."""
+        ...
+
+
+def from_file(blobs: BlobStore, path: Path) -> str:
+    """Store a file's content in one pass; returns its digest."""
+    with path.open("rb") as source, blobs.open_write() as writer:
+        while chunk := source.read(_CHUNK):
+            writer.write(chunk)
+        return writer.commit()
+
+
+def digest_of_file(file: Readable) -> str:
+    """The digest of what is left to be read of an open file, which is closed."""
+    hasher = blake3()
+    with contextlib.closing(file):
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+    return hasher.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def no_blob(digest: str) -> TreadleError:

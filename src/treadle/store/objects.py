@@ -31,7 +31,7 @@ from blake3 import blake3
 
 from treadle.records.digests import digest as digest_of_bytes
 from treadle.records.errors import TreadleError
-from treadle.store.blobs import BlobWriter, LocalBlobs, maintenance, no_blob, place
+from treadle.store.blobs import BlobWriter, LocalBlobs, from_file, maintenance, no_blob, place
 from treadle.store.bucket import Address, Bucket, ObjectFile, Seen
 
 _CHUNK = 1 << 20
@@ -135,10 +135,7 @@ class ObjectBlobs:
 
     def put_file(self, path: Path) -> str:
         """Store a file's content; returns its digest once the bucket has all of it."""
-        with path.open("rb") as source, self.open_write() as writer:
-            while chunk := source.read(_CHUNK):
-                writer.write(chunk)
-            return writer.commit()
+        return from_file(self, path)
 
     @contextlib.contextmanager
     def open_write(self) -> Iterator["ObjectWriter"]:

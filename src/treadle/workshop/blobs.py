@@ -7,7 +7,6 @@ reads it back, and only then lets the home point elsewhere; one that was interru
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
@@ -15,7 +14,7 @@ from blake3 import blake3
 from treadle.plugins.storage import CollectableBlobs
 from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
-from treadle.store.blobs import LocalBlobs
+from treadle.store.blobs import LocalBlobs, digest_of_file, sync
 from treadle.store.bucket import Address, address
 from treadle.store.objects import CACHE_BYTES, ObjectBlobs
 from treadle.workshop.supervisor import living
@@ -86,17 +85,9 @@ def _keep(layout: Layout, blobs: ObjectBlobs) -> None:
     """Write down where the blobs are: bucket, prefix and the way there, nothing secret."""
     fresh = layout.blobs_url.with_suffix(f".{os.getpid()}.tmp")
     fresh.write_text(f"{blobs.bucket.address}\n")
-    _synced(fresh)
+    sync(fresh)
     fresh.replace(layout.blobs_url)
-    _synced(layout.root)
-
-
-def _synced(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(layout.root)
 
 
 def where(layout: Layout, blobs: CollectableBlobs) -> dict[str, Any]:
@@ -147,7 +138,7 @@ def move(
             _keep(layout, target)
         else:
             layout.blobs_url.unlink(missing_ok=True)
-            _synced(layout.root)
+            sync(layout.root)
         if not keep:
             for digest, _ in all_of_them:
                 blobs.delete(digest)
@@ -191,11 +182,7 @@ def _verify(target: CollectableBlobs, digest: str) -> None:
     file = target.stored(digest) if isinstance(target, ObjectBlobs) else opened and opened[0]
     if file is None:
         raise _lost(digest)
-    hasher = blake3()
-    with file:
-        while chunk := file.read(_CHUNK):
-            hasher.update(chunk)
-    if hasher.hexdigest() != digest:
+    if digest_of_file(file) != digest:
         raise _lost(digest)
 
 

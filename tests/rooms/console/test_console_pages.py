@@ -125,6 +125,21 @@ def test_the_ring_says_each_state_by_shape_and_word() -> None:
         assert len(re.findall(r"<title>", ring)) == 9
 
 
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"releases": 6, "retrainings": 4, "budget": 12}, "6 promoted · 4 of 12 retrainings"),
+        ({"releases": 1, "retrainings": 1, "budget": None}, "1 promoted · 1 retraining"),
+        ({"releases": 0, "retrainings": 2, "budget": None}, "0 promoted · 2 retrainings"),
+    ],
+)
+def test_the_rings_centre_counts_in_the_words_of_its_table(figures: dict[str, Any], said: str) -> None:
+    stations = [replace(s, text="6 of 7 promoted") if s.name == "Release" else s for s in STATIONS]
+    html = client(Still(stations=stations, figures=figures)).get(LOOP).text
+    assert f">{said}<" in html
+    assert "releases ·" not in html
+
+
 def test_only_the_arc_that_is_travelled_is_dashed() -> None:
     assert client(Still()).get(LOOP).text.count('class="arc travelled"') == 1
     assert client(Still(travelling=None)).get(LOOP).text.count('class="arc travelled"') == 0
