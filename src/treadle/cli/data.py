@@ -99,7 +99,7 @@ def about(session: Session, dataset: str, project: str | None, env: str | None) 
             ("only in", found.only_in),
             ("tags", found.tags),
             ("key", found.key),
-            ("known at", found.time),
+            ("known at", f"{found.time}, in UTC" if found.time else ""),
             ("newest", f"{dataset}@{newest.number}, {newest.rows:,} rows, digest {show.short(newest.digest)}" if newest else ""),
             ("arrived", newest.event_time if newest else None),
             ("from", newest.source if newest else ""),
@@ -157,8 +157,24 @@ def profile(session: Session, dataset: str, number: int, project: str | None) ->
     click.echo(f"{seen.rows:,} rows")
     show.table(
         ("COLUMN", "TYPE", "MISSING", "DISTINCT", "MIN", "MEAN", "MAX", "MOST FREQUENT"),
-        [(c.name, c.dtype, _share(c), c.distinct, c.minimum, c.mean, c.maximum, [t for t, _ in c.top[:3]]) for c in seen.columns],
+        [
+            (
+                c.name,
+                "datetime UTC" if c.dtype == "datetime" else c.dtype,
+                _share(c),
+                c.distinct,
+                c.minimum,
+                c.mean,
+                c.maximum,
+                [t for t, _ in c.top[:3]],
+            )
+            for c in seen.columns
+        ],
     )
+
+
+def _type(column: Any) -> str:
+    return "datetime UTC" if column.dtype == "datetime" else column.dtype
 
 
 def _share(column: Any) -> str:

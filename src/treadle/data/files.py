@@ -88,14 +88,14 @@ def _whole(content: bytes, separator: str) -> None:
 
 
 def _typed(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-    """Text that is declared a time becomes one."""
+    """Text that is declared a time becomes one: in UTC where it says its offset, else without a zone."""
     made = []
     for column in columns:
         if frame.schema.get(column.name) != pl.String:
             continue
-        text = pl.col(column.name).str
+        text = frame.get_column(column.name).str
         if column.dtype == "datetime":
-            made.append(text.to_datetime(time_unit="us", time_zone="UTC"))
+            made.append(text.to_datetime(time_unit="us"))
         elif column.dtype == "date":
             made.append(text.to_date())
     return frame.with_columns(made)

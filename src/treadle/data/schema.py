@@ -80,6 +80,17 @@ def skew(frame: pl.DataFrame, columns: Sequence[Column]) -> list[Finding]:
     return found
 
 
+def zoneless(frame: pl.DataFrame, columns: Sequence[Column]) -> list[str]:
+    """Columns of moments that do not say in which time zone they are; `conform` reads them as UTC.
+
+    >>> frame = pl.select(at=pl.datetime(2026, 1, 1, 12), known=pl.datetime(2026, 1, 1, 12, time_zone="Asia/Tokyo"))
+    >>> zoneless(frame, infer(frame))
+    ['at']
+    """
+    moments = {c.name for c in columns if c.dtype == "datetime"}
+    return [name for name, given in frame.schema.items() if name in moments and isinstance(given, pl.Datetime) and given.time_zone is None]
+
+
 def conform(frame: pl.DataFrame, columns: Sequence[Column], *, what: str) -> pl.DataFrame:
     """The frame with exactly these columns in this order and their dtypes.
 

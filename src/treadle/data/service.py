@@ -6,6 +6,7 @@ note tells the next append what to say first, so no row is ever without its vers
 """
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from treadle.store.db import Connection, Database
 from treadle.store.queries import data as queries
 
 _clock = SystemClock()
+_log = logging.getLogger("treadle.data")
 
 
 class DataService:
@@ -53,6 +55,7 @@ class DataService:
         self.blobs = blobs
         self.dispatch = dispatch
         self.tables = Tables()
+        self._said: set[tuple[str, ...]] = set()
 
     # ── appending ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -73,7 +76,7 @@ class DataService:
         Args:
             project: the project's name.
             definition: the dataset; its columns are the schema, or else those of the version before, or else the rows' own.
-            rows: a frame, or a file (see `files.read_file`).
+            rows: a frame, or a file (see `files.read_file`). Moments without a time zone are read as UTC, and the log says so.
             actor: who appends; needs `data:write`.
             event_time: business time of the append; now, where it is left out.
             source: where the rows came from, in words; the file's name where it is left out.
@@ -96,9 +99,9 @@ class DataService:
             if app is not None and (done := self._done(project, definition.name, path, app)):
                 return done
             columns = _columns(definition, last)
-            frame = rows if isinstance(rows, pl.DataFrame) else files.read_file(rows, columns=columns)
+            given = rows if isinstance(rows, pl.DataFrame) else files.read_file(rows, columns=columns)
             source = source or ("" if isinstance(rows, pl.DataFrame) else Path(rows).name)
-            frame, columns = _checked(definition, frame, columns)
+            frame, columns = _checked(definition, given, columns)
             request = self._request(project, definition, last, frame, columns, source)
             if last is not None and last.digest == request.digest:
                 return last
@@ -109,7 +112,20 @@ class DataService:
             moment = event_time or _clock.now()
             note = {"add": msgspec.to_builtins(request), "event_time": moment.isoformat(), "app": list(app) if app else None}
             version = self.tables.append(path, frame, first_row=request.rows - frame.height, note=note, application=app)
+            self._say_utc(project, definition.name, schema.zoneless(given, columns))
             return self._tell(request, version, actor, moment)
+
+    def _say_utc(self, project: str, dataset: str, without: list[str]) -> None:
+        """Tell of moments that came without a time zone, once in a process: a feed of local times would be hours off without a word."""
+        if without and (project, dataset, *without) not in self._said:
+            self._said.add((project, dataset, *without))
+            _log.warning(
+                "%s: %s came without a time zone, read as UTC. Where it is another zone's, say so before appending: "
+                "pl.col(%r).dt.replace_time_zone('Europe/Berlin')",
+                dataset,
+                ", ".join(without),
+                without[0],
+            )
 
     def _told(self, project: str, dataset: str, path: Path) -> DatasetVersion | None:
         """The newest version, after telling the ledger of commits that it has not heard of."""

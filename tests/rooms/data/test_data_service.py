@@ -48,6 +48,27 @@ def rows(first: int, count: int, **more) -> pl.DataFrame:
     ).with_columns(**more)
 
 
+@pytest.mark.parametrize("kind", ["frame", "csv"])
+def test_moments_without_a_zone_are_read_as_utc_and_that_is_said_once(data, tmp_path, caplog, kind):
+    seen = dataset("seen", time="at", key="id", columns=[Column(name="id", dtype="int64"), Column(name="at", dtype="datetime")])
+    told, noon = [], dt.datetime(2013, 1, 1, 12, tzinfo=dt.UTC)
+
+    def append(number: int, zone: str) -> None:
+        file = tmp_path / f"{number}.csv"
+        file.write_text(f"id,at\n{number},2013-01-01T12:00:00{zone}\n")
+        frame = pl.DataFrame({"id": [number], "at": [noon if zone else noon.replace(tzinfo=None)]})
+        data.append("p", seen, file if kind == "csv" else frame, actor=SYSTEM)
+        told.append([r.getMessage() for r in caplog.records if r.name == "treadle.data"])
+
+    append(1, "Z")
+    assert told[-1] == []
+    append(2, "")
+    assert told[-1][0].startswith("seen: at came without a time zone, read as UTC.")
+    append(3, "")
+    assert len(told[-1]) == 1
+    assert data.read("p", "seen").collect()["at"].to_list() == [noon] * 3
+
+
 def test_versions_grow_and_stay_readable(data):
     first = data.append("p", FLIGHTS, rows(0, 5), actor=SYSTEM, source="january.csv")
     second = data.append("p", FLIGHTS, rows(5, 3), actor=SYSTEM)
