@@ -15,10 +15,12 @@ from treadle.cli import show
 from treadle.cli.session import Session, verb
 from treadle.operations.ledger import GetRun, ListRuns, Runs
 from treadle.operations.pipelines import CancelRun, ListSteps, LogLines, ReadLog, ResumeRun, SubmitRun
+from treadle.operations.tracking import GetTrackedRun
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
 from treadle.records.ledger import Run, Step
 from treadle.records.states import RunState
+from treadle.records.tracking import TrackedRun
 
 ENDED = (RunState.finished, RunState.failed, RunState.cancelled)
 _POLL = 0.2
@@ -97,15 +99,21 @@ def runs(
             show.as_json(detail)
             return
         r = detail.run
+        seen: TrackedRun = session.call(GetTrackedRun(project=name, run_id=run_id))
         show.facts(
             [
                 ("run", r.run_id),
+                ("name", seen.name),
                 ("pipeline", r.pipeline),
+                ("experiment", r.experiment),
+                ("by", seen.user or r.actor),
                 ("parent", r.parent_run),
                 ("environment", r.environment),
                 ("state", r.state),
                 ("reason", r.reason.text),
-                ("parameters", r.params),
+                ("parameters", r.params or seen.params),
+                ("data read", [f"{i.name} {show.short(i.digest)}{f' ({i.context})' if i.context else ''}" for i in seen.inputs]),
+                ("models", [m.model_id for m in seen.models]),
                 ("time", r.event_time),
                 ("started", r.started),
                 ("ended", r.ended),
@@ -113,11 +121,14 @@ def runs(
                 ("tags", detail.tags),
                 ("code", show.short(r.code_digest)),
                 ("git", r.git_revision),
+                ("in the bin since", seen.deleted),
                 ("error", r.error),
             ]
         )
-        click.echo()
-        _steps(session.call(ListSteps(project=name, run_id=run_id)))
+        steps: list[Step] = session.call(ListSteps(project=name, run_id=run_id))
+        if r.pipeline or steps:
+            click.echo()
+            _steps(steps)
         return
     page: Runs = session.call(ListRuns(project=name, environment=env, pipeline=pipeline, state=state, limit=limit))
     if session.as_json:

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from treadle.cli import main
-from treadle.operations.tracking import GetTrackedRun, StartRun, UpdateRun
+from treadle.operations.tracking import GetTrackedRun, LogInputs, StartRun, UpdateRun
 from treadle.records.states import RunState
+from treadle.records.tracking import RunInput
 from treadle.workshop import open_home
 
 
@@ -40,6 +41,18 @@ def test_the_bin(typed):
     assert "r1 is in the bin." in typed("runs", "delete", "r1", "r2")
     assert [r["lifecycle"] for r in typed("runs", "restore", "r2", "--json")] == ["active"]
     typed("runs", "delete", "none", code=3)
+
+
+def test_a_run_that_a_script_logged_is_shown_with_what_it_logged(typed):
+    with open_home(typed.home) as shop:
+        shop.call(StartRun(project="p", run_id="s", experiment="churn", name="deeper trees", user="ada", params={"depth": "8"}))
+        shop.call(LogInputs(project="p", run_id="s", inputs=[RunInput(name="visits", digest="9f31c2aa", source="v.csv", context="training")]))
+    said = [" ".join(line.split()) for line in typed("runs", "s").splitlines()]
+    for line in ("name deeper trees", "experiment churn", "by ada", "parameters depth=8", "data read visits 9f31c2aa (training)"):
+        assert line in said
+    assert "steps" not in typed("runs", "s")
+    typed("runs", "delete", "s")
+    assert "in the bin since" in typed("runs", "s")
 
 
 def test_removal_shows_first_and_asks(typed):
