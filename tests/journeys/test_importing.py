@@ -14,7 +14,8 @@ import pytest
 
 from treadle.client.mlflow import MlflowServer
 from treadle.operations.registry import GetModel, SearchVersions
-from treadle.operations.tracking import GetExperiment, GetTrackedRun, MetricHistory, SearchRuns
+from treadle.operations.tracking import GetExperiment, GetLoggedModel, GetTrackedRun, MetricHistory, SearchRuns
+from treadle.records.clock import micros
 from treadle.records.errors import TreadleError
 from treadle.records.layout import Layout
 from treadle.records.tracking import Lifecycle, View
@@ -76,6 +77,16 @@ def check(sink: Any, told: dict[str, Any], report: Report) -> None:
     versions = sink.call(SearchVersions(project="p", filter="name = 'churn'")).items
     assert sorted((v.number, v.aliases, v.description) for v in versions) == [(1, ("best",), "the first"), (2, (), "")]
     assert next(v for v in versions if v.number == 2).tags["seen"] == "yes"
+    for model_id, recall in told["logged"].items():
+        logged = sink.call(GetLoggedModel(project="p", model_id=model_id))
+        assert [(m.key, m.value, m.run_id) for m in logged.metrics if m.key == "recall"] == [("recall", recall, logged.run_id)]
+    assert sink.call(GetExperiment(project="p", experiment="0", by="id")).tags["kept"] == "yes"
+    made = {
+        "experiment": sink.call(GetExperiment(project="p", experiment="import 1")).created,
+        "model": sink.call(GetModel(project="p", model="churn")).created,
+        "version": next(v for v in versions if v.number == 1).event_time,
+    }
+    assert {name: micros(moment) // 1000 for name, moment in made.items()} == told["made"]
 
 
 def bring(source: Any, home: Path, told: dict[str, Any]) -> None:
@@ -85,7 +96,8 @@ def bring(source: Any, home: Path, told: dict[str, Any]) -> None:
         report = Importer(source, sink, "p").run()
         check(sink, told, report)
         again = Importer(source, sink, "p").run()
-        assert (again.runs, again.points) == (0, 0)
+        assert (again.runs, again.points, again.files, again.versions, again.logged_models, again.aliases) == (0, 0, 0, 0, 0, 0)
+        assert (again.versions_there, again.logged_models_there, again.aliases_there) == (2, 2, 1)
         check(sink, told, again)
     finally:
         source.close()

@@ -9,7 +9,7 @@ import mlflow
 from mlflow import MlflowClient
 
 client = MlflowClient()
-told: dict = {"runs": {}, "models": {}}
+told: dict = {"runs": {}, "models": {}, "logged": {}}
 
 for number in range(2):
     name = f"import {number}"
@@ -36,11 +36,20 @@ mlflow.set_experiment("import 0")
 for version in (1, 2):
     with mlflow.start_run() as run:
         model = LogisticRegression(C=version).fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
-        mlflow.sklearn.log_model(model, name="model", registered_model_name="churn")
+        made = mlflow.sklearn.log_model(model, name="model", registered_model_name="churn")
+        mlflow.log_metric("recall", version / 4, model_id=made.model_id)
+        told["logged"][made.model_id] = version / 4
 client.set_registered_model_alias("churn", "best", 1)
 client.set_model_version_tag("churn", "2", "seen", "yes")
 client.update_registered_model("churn", description="who leaves")
 client.update_model_version("churn", "1", description="the first")
 told["models"]["churn"] = {"versions": [1, 2], "aliases": {"best": 1}}
+client.set_experiment_tag("0", "kept", "yes")
+experiment = client.get_experiment_by_name("import 1")
+told["made"] = {
+    "experiment": experiment.creation_time,
+    "model": client.get_registered_model("churn").creation_timestamp,
+    "version": client.get_model_version("churn", "1").creation_timestamp,
+}
 told["prediction"] = [float(p) for p in mlflow.sklearn.load_model("models:/churn/2").predict_proba([[1.4]])[0]]
 print(json.dumps(told))

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from msgspec import to_builtins
@@ -11,6 +12,22 @@ from treadle.cli import show
 from treadle.cli.session import Session, verb
 from treadle.records.errors import TreadleError
 from treadle.records.moving import Source
+
+if TYPE_CHECKING:
+    from treadle.workshop.moving.importer import Report
+
+#: What a report counts, as one and as many.
+_COUNTED = (
+    ("experiment", "experiments"),
+    ("run", "runs"),
+    ("point", "points"),
+    ("logged model", "logged models"),
+    ("model", "models"),
+    ("version", "versions"),
+    ("bundle", "bundles"),
+    ("alias", "aliases"),
+    ("file", "files"),
+)
 
 
 @click.command("import")
@@ -48,11 +65,9 @@ def import_(
     if session.as_json:
         show.as_json(to_builtins(report))
     else:
-        click.echo(
-            f"{report.source} → {report.project}: {report.experiments} experiments, {report.runs} runs ({report.runs_there} were there), "
-            f"{report.points:,} points, {report.files} files ({report.bytes / 1e6:.1f} MB), {report.logged_models} logged models, "
-            f"{report.models} models with {report.versions} versions and {report.aliases} aliases."
-        )
+        click.echo(f"{report.source} → {report.project}: {_counts(report, '') or 'nothing new'}.")
+        if there := _counts(report, "_there"):
+            click.echo(f"  there before: {there}")
         for problem in report.problems:
             click.echo(f"  did not come over: {problem}")
     return 1 if report.problems else 0
@@ -92,6 +107,12 @@ def export(session: Session, file: Path, experiments: tuple[str, ...], models: t
         size = f"{made.bytes / 1e6:.1f} MB"
         click.echo(f"{file}: {made.experiments} experiments, {made.runs} runs, {made.models} models, {made.files} files ({size}).")
     return 0
+
+
+def _counts(report: "Report", suffix: str) -> str:
+    """How many of each came, or were there; what there is none of is left out."""
+    told = [f"{n:,} {one if n == 1 else many}" for one, many in _COUNTED if (n := getattr(report, f"{many.replace(' ', '_')}{suffix}", 0))]
+    return ", ".join(told) + (f" ({report.bytes / 1e6:.1f} MB)" if report.files and not suffix else "")
 
 
 def _source(source: str, artifacts: Path | None) -> Source:

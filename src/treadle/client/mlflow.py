@@ -54,6 +54,7 @@ class MlflowServer:
                 lifecycle=e.get("lifecycle_stage", "active"),
                 description=tags.get("mlflow.note.content", ""),
                 tags=tags,
+                created=_us(e.get("creation_time")) or 0,
             )
 
     def runs(self, experiment_id: str) -> Iterator[MovedRun]:
@@ -153,6 +154,7 @@ class MlflowServer:
                     description=v.get("description", ""),
                     stage=v.get("current_stage", "None"),
                     tags=_pairs(v.get("tags")),
+                    created=_us(v.get("creation_timestamp")) or 0,
                 )
                 for v in self._pages("GET", "/api/2.0/mlflow/model-versions/search", "model_versions", asked)
             ]
@@ -160,6 +162,7 @@ class MlflowServer:
                 name=name,
                 description=model.get("description", ""),
                 tags=_pairs(model.get("tags")),
+                created=_us(model.get("creation_timestamp")) or 0,
                 aliases={a["alias"]: int(a["version"]) for a in model.get("aliases", [])},
                 versions=sorted(versions, key=lambda v: v.number),
             )

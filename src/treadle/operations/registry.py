@@ -46,12 +46,14 @@ class RegisteredModels(Struct, frozen=True, kw_only=True):
     writes=Writes("treadle.model.created", "model/{model}"),
 )
 class CreateModel(Struct, frozen=True, kw_only=True):
-    """Make a registered model, without a version yet. A name that is there is a conflict."""
+    """Make a registered model, without a version yet. A name that is there is a conflict. `created` (microseconds UTC; None: now) is of
+    one that was made elsewhere."""
 
     project: str
     model: str
     description: str = ""
     tags: dict[str, str] = {}
+    created: int | None = None
 
 
 @operation("GET /projects/{project}/models/{model}", allow="read", returns=RegisteredModel)
@@ -137,7 +139,8 @@ class CreateVersion(Struct, frozen=True, kw_only=True):
     The version is a `candidate`: it can be stored, loaded and compared, and not approved or released until it is sealed. `source` is
     `runs:/RUN/PATH`, `models:/MODEL_ID`, `models:/NAME/N` or `mlflow-artifacts:/…`; empty for the files of the run or logged model. Metrics
     are taken from these where none are given. Where there is no such model it is made with `create`. A `number` of the caller's (an import)
-    must be above every one the model has had; the same version under it again changes nothing.
+    must be above every one the model has had; the same version under it again changes nothing. `created` (microseconds UTC; None: now) is
+    of one that was registered elsewhere.
     """
 
     project: str
@@ -151,6 +154,7 @@ class CreateVersion(Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     metrics: dict[str, float] = {}
     create: bool = False
+    created: int | None = None
 
 
 @operation("POST /projects/{project}/search/versions", allow="read", returns=ModelVersions)
@@ -290,7 +294,8 @@ class CompareVersions(Struct, frozen=True, kw_only=True):
 class RegisterVersion(Struct, frozen=True, kw_only=True):
     """Register a sealed bundle as the next version of a model. The same bundle from the same run again changes nothing.
 
-    The version starts as `validated` where all gates passed, as `rejected` where one did not.
+    The version starts as `validated` where all gates passed, as `rejected` where one did not. One that was registered elsewhere (an
+    import) brings its `number`, which must be above every one the model has had, and when that was (`created`, microseconds UTC).
     """
 
     project: str
@@ -301,6 +306,8 @@ class RegisterVersion(Struct, frozen=True, kw_only=True):
     gates: tuple[GateResult, ...] = ()
     description: str = ""
     tags: dict[str, str] = {}
+    number: int = 0
+    created: int | None = None
 
 
 @operation("GET /projects/{project}/models/{model}/versions", allow="read", returns=ModelVersions)

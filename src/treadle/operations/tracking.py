@@ -99,7 +99,8 @@ class Columns(Struct, frozen=True, kw_only=True):
     writes=Writes("treadle.experiment.created", "experiment/{experiment_id}"),
 )
 class CreateExperiment(Struct, frozen=True, kw_only=True):
-    """Make an experiment under an id of the caller's. A name is taken once in a project, the bin included."""
+    """Make an experiment under an id of the caller's. A name is taken once in a project, the bin included. `created` (microseconds UTC;
+    None: now) is of one that was made elsewhere."""
 
     project: str
     experiment_id: str
@@ -108,6 +109,7 @@ class CreateExperiment(Struct, frozen=True, kw_only=True):
     artifact_location: str = ""
     description: str = ""
     tags: dict[str, str] = {}
+    created: int | None = None
 
 
 @operation("GET /projects/{project}/experiments/{experiment}", allow="read", returns=Experiment)
@@ -337,7 +339,7 @@ class MetricColumns(Struct, frozen=True, kw_only=True):
     writes=Writes("treadle.logged_model.created", "logged-model/{model_id}"),
 )
 class CreateLoggedModel(Struct, frozen=True, kw_only=True):
-    """Announce a model whose files follow."""
+    """Announce a model whose files follow. `created` (microseconds UTC; None: now) is of one that was made elsewhere."""
 
     project: str
     model_id: str
@@ -347,6 +349,7 @@ class CreateLoggedModel(Struct, frozen=True, kw_only=True):
     model_type: str = ""
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
+    created: int | None = None
 
 
 @operation("GET /projects/{project}/logged-models/{model_id}", allow="read", returns=LoggedModel)

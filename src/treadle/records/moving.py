@@ -9,11 +9,12 @@ from typing import BinaryIO, Protocol
 
 from msgspec import Struct
 
+from treadle.records.models import GateResult
 from treadle.records.tracking import ModelPoint, Point, RunInput, RunModel
 
 
 class MovedExperiment(Struct, frozen=True, kw_only=True):
-    """An experiment."""
+    """An experiment. `created` is 0 where the source does not know."""
 
     experiment_id: str
     name: str
@@ -21,6 +22,7 @@ class MovedExperiment(Struct, frozen=True, kw_only=True):
     description: str = ""
     folder: str = ""
     tags: dict[str, str] = {}
+    created: int = 0
 
 
 class MovedRun(Struct, frozen=True, kw_only=True):
@@ -58,7 +60,8 @@ class MovedLogged(Struct, frozen=True, kw_only=True):
 
 
 class MovedVersion(Struct, frozen=True, kw_only=True):
-    """A model version. `stage` is a word of MLflow's older vocabulary."""
+    """A model version. `stage` is a word of MLflow's older vocabulary; `bundle` the digest of the bundle of one that was sealed, whose
+    files are those of the owner `bundle_owner(bundle)`; `card` what people wrote of this version alone."""
 
     number: int
     run_id: str = ""
@@ -67,6 +70,11 @@ class MovedVersion(Struct, frozen=True, kw_only=True):
     description: str = ""
     stage: str = "None"
     tags: dict[str, str] = {}
+    created: int = 0
+    bundle: str = ""
+    metrics: dict[str, float] = {}
+    gates: tuple[GateResult, ...] = ()
+    card: dict[str, str] = {}
 
 
 class MovedModel(Struct, frozen=True, kw_only=True):
@@ -77,6 +85,8 @@ class MovedModel(Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     aliases: dict[str, int] = {}
     versions: list[MovedVersion] = []
+    created: int = 0
+    card: dict[str, str] = {}
 
 
 class MovedFile(Struct, frozen=True, kw_only=True):
@@ -86,8 +96,13 @@ class MovedFile(Struct, frozen=True, kw_only=True):
     size: int
 
 
+def bundle_owner(bundle: str) -> str:
+    """Whose the files of a sealed bundle are, where a source is asked for files."""
+    return f"bundle/{bundle}"
+
+
 class Source(Protocol):
-    """A place that experiments and models can be read from. `owner` is the id of a run or logged model."""
+    """A place that experiments and models can be read from. `owner` is the id of a run or logged model, or a `bundle_owner`."""
 
     name: str
 

@@ -28,7 +28,7 @@ from treadle.registry.uses import check_free, check_unused, keeping, uses
 from treadle.store.db import Connection
 from treadle.store.queries import models as queries
 from treadle.store.queries import registry
-from treadle.tracking.limits import check_text
+from treadle.tracking.limits import check_text, moment_of
 
 _MOST = 1000
 #: Characters of a tag's name and value, and of a description.
@@ -59,7 +59,7 @@ class ModelVerbs:
             "description": request.description,
             "actor": call.actor.actor_id,
             "tags": request.tags,
-            "created": now,
+            "created": moment_of(request.created, now),
             "updated": now,
         }
         if not queries.insert_model(tx, row):

@@ -1,7 +1,7 @@
 """Where a version's files are, as an address that MLflow clients read: below the root of the artifact proxy.
 
-Files of runs and logged models stand there already. A bundle's files are laid out under `bundles/DIGEST/` the first time that somebody asks
-for them; its blobs are those of the bundle, so that costs rows and no space.
+Files of runs and logged models stand there already. A bundle's files and manifest are laid out under `bundles/DIGEST/` the first time
+that somebody asks for them; its blobs are those of the bundle, so that costs rows and no space.
 """
 
 import datetime as dt
@@ -60,10 +60,11 @@ def _laid_out(tx: Connection, blobs: BlobStore, version: ModelVersion, now: dt.d
             f"{version.model}@{version.number} has neither files nor a bundle.", remedy="Register it again with a source.", code="not_found"
         )
     folder = f"{BUNDLES}/{version.bundle_digest}"
-    if not queries.has_files(tx, version.project, "", folder):
+    if not queries.has_file(tx, version.project, "", f"{folder}/{bundles.MANIFEST}"):
         sealed = bundles.read(blobs, version.bundle_digest)
         made = describe(sealed, version.bundle_digest)
-        files = [(f.path, f.digest, f.size) for f in sealed.files]
+        manifest = (bundles.MANIFEST, version.bundle_digest, blobs.size(version.bundle_digest) or 0)
+        files = [*((f.path, f.digest, f.size) for f in sealed.files), manifest]
         files += [(path, blobs.put(content), len(content)) for path, content in made.items()]
         queries.insert_files(tx, version.project, "", [(f"{folder}/{path}", digest, size) for path, digest, size in files], now)
     return PROXY + folder

@@ -51,6 +51,7 @@ from treadle.registry.versions import VersionVerbs
 from treadle.registry.webhooks import WebhookVerbs
 from treadle.store.db import Connection, Database
 from treadle.store.queries import registry as queries
+from treadle.tracking.limits import moment_of
 
 __all__ = [
     "PROTECTED",
@@ -97,11 +98,17 @@ class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs, WebhookVerbs)
         known = queries.find_registered(tx, request.project, request.model, request.bundle_digest, request.run_id)
         if known is not None:
             return _again(known, request)
+        if request.number and request.number < number:
+            raise TreadleError(
+                f"{request.model}@{request.number} is or was another version.",
+                remedy="Leave the number out, and it becomes the next one.",
+                code="conflict",
+            )
         state = VersionState.validated if all(gate.passed for gate in request.gates) else VersionState.rejected
         version = ModelVersion(
             project=request.project,
             model=request.model,
-            number=number,
+            number=request.number or number,
             state=state,
             bundle_digest=request.bundle_digest,
             run_id=request.run_id,
@@ -109,10 +116,11 @@ class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs, WebhookVerbs)
             gates=request.gates,
             aliases=(),
             actor=call.actor.actor_id,
-            event_time=call.event_time,
-            recorded_time=self._clock.now(),
+            event_time=moment_of(request.created, call.event_time),
+            recorded_time=moment_of(request.created, self._clock.now()),
             description=request.description,
             tags=request.tags,
+            updated=self._clock.now(),
         )
         fields = {name: getattr(version, name) for name in version.__struct_fields__ if name not in ("aliases", "state", "previous")}
         queries.insert_version(tx, {**fields, "state": str(state)})

@@ -40,7 +40,7 @@ from treadle.registry.uses import check_unused, keeping
 from treadle.store.db import Connection
 from treadle.store.queries import models as queries
 from treadle.store.queries import registry
-from treadle.tracking.limits import ID, TITLE, check_text
+from treadle.tracking.limits import ID, TITLE, check_text, moment_of
 
 STAGES = ("None", "Staging", "Production", "Archived")
 #: The stages in which one version is meant to stand at a time.
@@ -99,8 +99,9 @@ class VersionVerbs:
                 "description": request.description,
                 "tags": request.tags,
                 "actor": call.actor.actor_id,
-                "event_time": call.event_time,
-                "recorded_time": now,
+                "event_time": moment_of(request.created, call.event_time),
+                "recorded_time": moment_of(request.created, now),
+                "updated": now,
             },
         )
         version = version_of(tx, request.project, request.model, number)

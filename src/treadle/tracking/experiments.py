@@ -46,7 +46,7 @@ class ExperimentVerbs:
             description=request.description,
             tags=request.tags,
             actor=call.actor.actor_id,
-            created=now,
+            created=limits.moment_of(request.created, now),
             updated=now,
         )
         if self._is_defaults(tx, made.project, made.name, made.experiment_id):

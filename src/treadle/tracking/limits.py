@@ -1,8 +1,10 @@
 """What names and texts may be: one place for the limits, so that every face refuses the same things with the same words."""
 
+import datetime as dt
 import functools
 import math
 
+from treadle.records.clock import from_micros
 from treadle.records.errors import TreadleError
 
 #: Characters of the name of a metric, parameter or tag; of an experiment's; of another thing's; of a value; of a text that describes.
@@ -94,6 +96,12 @@ def check_moment(time: int | None, what: str) -> None:
             remedy="Give microseconds since 1970-01-01 UTC.",
             details={"field": what},
         )
+
+
+def moment_of(created: int | None, now: dt.datetime) -> dt.datetime:
+    """When something was made: now, or elsewhere before."""
+    check_moment(created, "creation")
+    return now if created is None else from_micros(created)
 
 
 def number(value: float | str, key: str) -> float:

@@ -54,7 +54,7 @@ class ModelVerbs:
             model_type=request.model_type,
             artifact_location=f"{state[1]}/models/{request.model_id}/artifacts" if state[1] else "",
             actor=call.actor.actor_id,
-            created=now,
+            created=limits.moment_of(request.created, now),
             updated=now,
             params=request.params,
             tags=request.tags,

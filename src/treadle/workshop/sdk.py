@@ -22,6 +22,9 @@ from treadle.workshop.places import home_path, project_here, spool_path
 if TYPE_CHECKING:
     import polars as pl
 
+#: The owner, in a server's address, of files that are nobody's.
+NOBODY = "-"
+
 
 class HomeSink:
     """A home on this disk."""
@@ -65,11 +68,11 @@ class ServerSink:
 
     def put_file(self, project: str, run_id: str, path: str, file: Path, media_type: str) -> None:
         """Upload it."""
-        self._client.put_file(project, run_id, path, file, media_type)
+        self._client.put_file(project, run_id or NOBODY, path, file, media_type)
 
     def open_file(self, project: str, owner: str, path: str) -> AbstractContextManager[BinaryIO]:
         """A file's content."""
-        return self._client.get_file(project, owner, path)
+        return self._client.get_file(project, owner or NOBODY, path)
 
     def close(self) -> None:
         """Close the connections."""

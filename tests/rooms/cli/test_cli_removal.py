@@ -46,7 +46,9 @@ def test_the_bin(typed):
 def test_a_run_that_a_script_logged_is_shown_with_what_it_logged(typed):
     with open_home(typed.home) as shop:
         shop.call(StartRun(project="p", run_id="s", experiment="churn", name="deeper trees", user="ada", params={"depth": "8"}))
-        shop.call(LogInputs(project="p", run_id="s", inputs=[RunInput(name="visits", digest="9f31c2aa", source="v.csv", context="training")]))
+        shop.call(
+            LogInputs(project="p", run_id="s", inputs=[RunInput(name="visits", digest="9f31c2aa", source="v.csv", context="training")])
+        )
     said = [" ".join(line.split()) for line in typed("runs", "s").splitlines()]
     for line in ("name deeper trees", "experiment churn", "by ada", "parameters depth=8", "data read visits 9f31c2aa (training)"):
         assert line in said

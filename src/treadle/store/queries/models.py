@@ -452,11 +452,11 @@ def files_of(connection: Connection, project: str, owner: str, prefix: str = "")
     return list(connection.execute(select(f.path, f.digest, f.size).where(*mine).order_by(f.path)))
 
 
-def has_files(connection: Connection, project: str, owner: str, folder: str) -> bool:
-    """Whether a folder has files."""
+def has_file(connection: Connection, project: str, owner: str, path: str) -> bool:
+    """Whether a file stands at a path."""
     f = t.artifacts.c
-    below = (f.project == project, f.run_id == owner, f.path.startswith(f"{folder}/", autoescape=True))
-    return connection.execute(select(f.path).where(*below).limit(1)).first() is not None
+    there = select(f.path).where(f.project == project, f.run_id == owner, f.path == path)
+    return connection.execute(there).first() is not None
 
 
 def insert_files(tx: Connection, project: str, owner: str, files: Sequence[tuple[str, str, int]], now: dt.datetime) -> None:

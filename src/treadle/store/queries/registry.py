@@ -40,7 +40,7 @@ VERSION = (t.model_versions, _names, _previous)
 def insert_version(tx: Connection, row: dict[str, Any]) -> None:
     """A new version, its tags and its number. `insert_new`, because PostgreSQL then meets a number that was taken meanwhile by running
     the write again."""
-    now = row["recorded_time"]
+    now = row.get("updated") or row["recorded_time"]
     of = {k: row[k] for k in ("project", "model", "actor")}
     insert_new(tx, t.models, {**of, "tags": {}, "card": {}, "created": now, "updated": now})
     insert_new(tx, t.model_versions, {**row, "card": {}, "updated": now})

@@ -24,7 +24,7 @@ import msgspec
 from blake3 import blake3
 
 from treadle.records.errors import TreadleError
-from treadle.records.moving import MovedExperiment, MovedFile, MovedLogged, MovedModel, MovedRun, Source
+from treadle.records.moving import MovedExperiment, MovedFile, MovedLogged, MovedModel, MovedRun, Source, bundle_owner
 from treadle.records.tracking import Point
 
 FORMAT = 1
@@ -97,6 +97,7 @@ def write(
                 )
             writer.lines("experiments.jsonl", kept)
             writer.lines("models.jsonl", found_models)
+            writer.bundles(found_models)
             manifest = Manifest(
                 format=FORMAT,
                 treadle=importlib.metadata.version("treadle"),
@@ -146,6 +147,12 @@ class _Writer:
         for model in logged:
             self._files(experiment.experiment_id, model.model_id)
         return True
+
+    def bundles(self, models: Collection[MovedModel]) -> None:
+        """Write the bundles of sealed versions."""
+        for digest in sorted({v.bundle for m in models for v in m.versions if v.bundle}):
+            self._files("", bundle_owner(digest))
+            self.tell(f"bundle {digest[:12]}")
 
     def lines(self, name: str, items: Any) -> None:
         """A file of JSON lines."""

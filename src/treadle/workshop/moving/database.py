@@ -40,6 +40,7 @@ class MlflowDatabase:
                 lifecycle=row.get("lifecycle_stage") or "active",
                 description=tags.get("mlflow.note.content", ""),
                 tags=tags,
+                created=(row.get("creation_time") or 0) * 1000,
             )
 
     def runs(self, experiment_id: str) -> Iterator[MovedRun]:
@@ -117,6 +118,7 @@ class MlflowDatabase:
                 name=row["name"],
                 description=row.get("description") or "",
                 tags=tags,
+                created=(row.get("creation_time") or 0) * 1000,
                 aliases={r["alias"]: int(r["version"]) for r in self._tables.rows("registered_model_aliases", name=row["name"])},
                 versions=[
                     MovedVersion(
@@ -127,6 +129,7 @@ class MlflowDatabase:
                         description=v.get("description") or "",
                         stage=v.get("current_stage") or "None",
                         tags=self._tables.pairs("model_version_tags", name=row["name"], version=v["version"]),
+                        created=(v.get("creation_time") or 0) * 1000,
                     )
                     for v in self._tables.rows("model_versions", name=row["name"], order=["version"])
                     if v.get("current_stage") != "Deleted_Internal"

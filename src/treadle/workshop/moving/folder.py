@@ -43,6 +43,7 @@ class MlflowFolder:
                 lifecycle=str(meta.get("lifecycle_stage", "active")),
                 description=tags.get("mlflow.note.content", ""),
                 tags=tags,
+                created=int(meta.get("creation_time") or 0) * 1000,
             )
 
     def runs(self, experiment_id: str) -> Iterator[MovedRun]:
@@ -128,12 +129,14 @@ class MlflowFolder:
                         description=str(told.get("description") or ""),
                         stage=str(told.get("current_stage") or "None"),
                         tags=_texts(version.parent / "tags"),
+                        created=int(told.get("creation_timestamp") or 0) * 1000,
                     )
                 )
             yield MovedModel(
                 name=str(meta.get("name", folder.name)),
                 description=str(meta.get("description") or ""),
                 tags=tags,
+                created=int(meta.get("creation_timestamp") or 0) * 1000,
                 aliases={a: int(n) for a, n in _texts(folder / "aliases").items()},
                 versions=sorted(versions, key=lambda v: v.number),
             )

@@ -9,13 +9,15 @@ from typing import Any, BinaryIO
 from msgspec.structs import replace
 
 from treadle.client.shipping import Sink
-from treadle.operations.registry import SearchModels, SearchVersions
+from treadle.operations.registry import DownloadVersion, GetCard, SearchModels, SearchVersions
 from treadle.operations.tracking import ListFiles, MetricHistory, SearchExperiments, SearchLoggedModels, SearchRuns
 from treadle.records.clock import micros
-from treadle.records.moving import MovedExperiment, MovedFile, MovedLogged, MovedModel, MovedRun, MovedVersion
+from treadle.records.models import CARD_SECTIONS, Card, ModelVersion
+from treadle.records.moving import MovedExperiment, MovedFile, MovedLogged, MovedModel, MovedRun, MovedVersion, bundle_owner
 from treadle.records.tracking import Point, View
 
 _PAGE = 1000
+_BUNDLE = bundle_owner("")
 
 
 class Here:
@@ -39,6 +41,7 @@ class Here:
                 description=e.description,
                 folder=e.folder,
                 tags=e.tags,
+                created=micros(e.created),
             )
 
     def runs(self, experiment_id: str) -> Iterator[MovedRun]:
@@ -110,21 +113,41 @@ class Here:
                         description=v.description,
                         stage=v.stage,
                         tags=v.tags,
+                        created=micros(v.event_time),
+                        bundle=self._laid_out(v),
+                        metrics=v.metrics,
+                        gates=v.gates,
+                        card=self._written(v, model.card),
                     )
                     for v in sorted(versions, key=lambda v: v.number)
                 ],
+                created=micros(model.created),
+                card=model.card,
             )
+
+    def _laid_out(self, version: ModelVersion) -> str:
+        """The digest of a sealed version's bundle, whose files stand under `bundles/DIGEST` from now on; they count as downloaded."""
+        if version.sealed:
+            self._sink.call(DownloadVersion(project=self._project, model=version.model, number=version.number))
+        return version.bundle_digest
+
+    def _written(self, version: ModelVersion, of_model: dict[str, str]) -> dict[str, str]:
+        """What the card of a version says in people's words, where it is not what its model's says."""
+        card: Card = self._sink.call(GetCard(project=self._project, model=version.model, number=version.number))
+        told = {s.key: s.text for s in card.sections if s.key in CARD_SECTIONS and s.text}
+        return {key: text for key, text in told.items() if text != of_model.get(key)}
 
     def files(self, experiment_id: str, owner: str) -> Iterator[MovedFile]:
         """The files of a run or logged model, folder by folder."""
-        folders = [""]
+        owner, root = _place(owner)
+        folders = [root]
         while folders:
             folder, page = folders.pop(), None
             while True:
                 answer = self._sink.call(ListFiles(project=self._project, owner=owner, path=folder, page=page))
                 folders += answer.folders
                 for file in answer.files:
-                    yield MovedFile(path=file.path, size=file.size)
+                    yield MovedFile(path=file.path.removeprefix(f"{root}/") if root else file.path, size=file.size)
                 page = answer.page.next
                 if page is None:
                     break
@@ -132,7 +155,8 @@ class Here:
     @contextlib.contextmanager
     def open(self, experiment_id: str, owner: str, path: str) -> Iterator[BinaryIO]:
         """One file's content."""
-        with self._open_file(owner, path) as file:
+        owner, root = _place(owner)
+        with self._open_file(owner, f"{root}/{path}" if root else path) as file:
             yield file
 
     def close(self) -> None:
@@ -146,6 +170,11 @@ class Here:
             page = answer.page.next
             if page is None:
                 return
+
+
+def _place(owner: str) -> tuple[str, str]:
+    """Owner and folder of somebody's files here: a bundle's stand below `bundles/`, and are nobody's."""
+    return ("", owner.replace(_BUNDLE, "bundles/", 1)) if owner.startswith(_BUNDLE) else (owner, "")
 
 
 def _word(value: float) -> str:
