@@ -1,5 +1,6 @@
 """`runs` with its bin, `remove`, `retention`: what goes, and what goes for good."""
 
+import shlex
 import sys
 
 import click
@@ -97,7 +98,8 @@ def remove(
 ) -> int:
     """Remove things for good, with their files and the space they take; first shows what would go and what keeps the rest.
 
-    A THING is run/ID, experiment/ID (with its runs), logged-model/ID, model/NAME or model/NAME/NUMBER. Exit code 1 where nothing went.
+    A THING is run/ID, experiment/ID or experiment/NAME (with its runs), logged-model/ID, model/NAME or model/NAME/NUMBER. Exit code 1 where
+    nothing went.
 
     \b
     Example:
@@ -119,7 +121,8 @@ def remove(
         min_age_s=age,
         compact=compact,
     )
-    return _twice(session, request, yes=yes, does=f"treadle remove {' '.join(things)}".strip(), anyway=compact)
+    does = shlex.join(["treadle", "remove", *things, *(["--project", project] if project else [])])
+    return _twice(session, request, yes=yes, does=does, anyway=compact)
 
 
 @click.group()
@@ -136,7 +139,7 @@ def retention() -> None:
 @click.argument("rule_id", metavar="RULE")
 @click.argument("what", type=click.Choice(["runs", "failed_runs", "binned", "artifacts"]))
 @click.option("--days", type=int, required=True, help="0 takes the rule back.")
-@click.option("--experiment", default="*", help="Only this experiment's (its id).")
+@click.option("--experiment", default="*", help="Only this experiment's (its id or name).")
 @click.option("--keep-tagged", default="", metavar="TAG", help="But not runs with this tag.")
 @verb(project=True)
 def set_rule(session: Session, rule_id: str, what: str, project: str | None, days: int, experiment: str, keep_tagged: str) -> None:
@@ -230,15 +233,15 @@ def _show(told: Removed) -> None:
 
 def _figures(told: Removed) -> str:
     names = {
-        "runs": "runs",
-        "experiments": "experiments",
-        "models": "models",
-        "versions": "versions",
-        "logged_models": "logged models",
-        "artifacts": "files",
-        "metric_points": "metric points",
+        "runs": "run",
+        "experiments": "experiment",
+        "models": "model",
+        "versions": "version",
+        "logged_models": "logged model",
+        "artifacts": "file",
+        "metric_points": "metric point",
     }
-    parts = [f"{getattr(told, name):,} {word}" for name, word in names.items() if getattr(told, name)]
+    parts = [f"{n:,} {word}{'s' if n != 1 else ''}" for name, word in names.items() if (n := getattr(told, name))]
     parts += [f"{told.binned:,} runs to the bin"] if told.binned else []
     return ", ".join(parts) or "nothing"
 

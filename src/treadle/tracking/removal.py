@@ -20,6 +20,7 @@ from treadle.records.tracking import DEFAULT_EXPERIMENT, Lifecycle
 from treadle.store.db import Connection, Database
 from treadle.store.queries import events as event_queries
 from treadle.store.queries import removal as queries
+from treadle.store.queries.experiments import get_experiment
 
 #: Rows of points or lines, runs, and event payloads that go in one transaction.
 POINTS, RUNS, EVENTS = 5000, 40, 200
@@ -89,8 +90,8 @@ def plan(connection: Connection, project: str, wanted: Asked, *, going: Sequence
         weigh: count files, bytes and points too.
     """
     kept: list[str] = []
-    experiments = queries.known_experiments(connection, project, wanted.experiments)
-    of_experiments = {e: queries.runs_of(connection, project, e) for e in wanted.experiments if e in experiments}
+    experiments = {e: found.experiment_id for e in wanted.experiments if (found := get_experiment(connection, project, e)) is not None}
+    of_experiments = {e: queries.runs_of(connection, project, e) for e in experiments.values()}
     runs = list(dict.fromkeys([*wanted.runs, *(r for some in of_experiments.values() for r in some)]))
     facts = {fact.run_id: fact for fact in queries.run_facts(connection, project, runs)}
     models = list(wanted.logged_models)

@@ -10,6 +10,8 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from treadle.ledger import garbage
 from treadle.ledger.dispatch import Unchanged
 from treadle.operations import artifacts as ops
@@ -20,11 +22,12 @@ from treadle.plugins.storage import BlobStore
 from treadle.records.calls import SYSTEM, Actor, Call
 from treadle.records.clock import SystemClock, from_micros, micros
 from treadle.records.errors import TreadleError
-from treadle.records.tracking import Removed
+from treadle.records.tracking import DEFAULT_EXPERIMENT, Removed
 from treadle.registry.moves import model_node
 from treadle.store.db import Connection, Database
 from treadle.store.queries import home
 from treadle.store.queries import removal as queries
+from treadle.store.queries.experiments import get_experiment
 from treadle.tracking import removal
 
 #: What a rule can be about.
@@ -135,6 +138,15 @@ class Removals:
         known = queries.rules(tx, request.project)
         if len(known) >= _RULES and request.rule_id not in {name for name, _ in known}:
             raise TreadleError(f"{request.project} has {_RULES} rules already.", remedy="Take one back: treadle retention set ID --days 0")
+        if rule.experiment not in ("*", DEFAULT_EXPERIMENT):
+            found = get_experiment(tx, request.project, rule.experiment)
+            if found is None:
+                raise TreadleError(
+                    f"{request.project} has no experiment {rule.experiment[:80]!r}, so the rule would never do anything.",
+                    remedy="See their ids and names: treadle experiments",
+                    code="not_found",
+                )
+            rule = msgspec.structs.replace(rule, experiment=found.experiment_id)
         row = {"project": request.project, "rule_id": request.rule_id, "rule": rule, "actor": call.actor.actor_id}
         queries.put_rule(tx, {**row, "recorded_time": self._clock.now()})
         return rule

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from treadle.cli import main
-from treadle.operations.tracking import GetTrackedRun, LogInputs, StartRun, UpdateRun
+from treadle.operations.tracking import CreateExperiment, GetTrackedRun, LogInputs, StartRun, UpdateRun
 from treadle.records.states import RunState
 from treadle.records.tracking import RunInput
 from treadle.workshop import open_home
@@ -57,14 +57,28 @@ def test_a_run_that_a_script_logged_is_shown_with_what_it_logged(typed):
     assert "in the bin since" in typed("runs", "s")
 
 
+def test_an_experiment_is_named_by_its_name_too(typed):
+    with open_home(typed.home) as shop:
+        shop.call(CreateExperiment(project="p", experiment_id="77", name="trees/deep one"))
+        shop.call(StartRun(project="p", run_id="r9", experiment="77"))
+        shop.call(UpdateRun(project="p", run_id="r9", state=RunState.finished))
+    assert "of experiment 77 after 3 days" in typed("retention", "set", "rule", "runs", "--days", "3", "--experiment", "trees/deep one")
+    typed("retention", "set", "rule", "runs", "--days", "3", "--experiment", "nothing", code=3)
+    said = typed("remove", "experiment/trees/deep one", "--project", "p")
+    assert "Would remove 1 run, 1 experiment" in said
+    assert "Do it: treadle remove 'experiment/trees/deep one' --project p --yes" in said
+    assert "kept: experiment/nothing: there is no such experiment" in typed("remove", "experiment/nothing", code=1)
+    assert "Removed 1 run, 1 experiment" in typed("remove", "experiment/trees/deep one", "experiment/77", "--yes")
+
+
 def test_removal_shows_first_and_asks(typed):
     said = typed("remove", "run/r1", "run/open")
-    assert "Would remove 1 runs" in said
+    assert "Would remove 1 run" in said
     assert "  run/r1" in said
     assert "kept: run/open: it has not ended" in said
     assert "Nothing was removed. Do it: treadle remove run/r1 run/open --yes" in said
     assert typed("remove", "run/r1", "--json")["preview"] is True
-    assert "Removed 1 runs" in typed("remove", "run/r1", "run/open", "--yes", "--erase-events")
+    assert "Removed 1 run" in typed("remove", "run/r1", "run/open", "--yes", "--erase-events")
     typed("remove", "run/r1", "--yes", code=1)
     typed("remove", code=2)
     typed("remove", "nothing/x", code=2)

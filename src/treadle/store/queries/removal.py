@@ -74,12 +74,6 @@ def known_models(connection: Connection, project: str, model_ids: Sequence[str])
     return found
 
 
-def known_experiments(connection: Connection, project: str, ids: Sequence[str]) -> set[str]:
-    """Those that are there."""
-    e = t.experiments.c
-    return set(connection.execute(select(e.experiment_id).where(e.project == project, e.experiment_id.in_(list(ids)))).scalars())
-
-
 def registered(connection: Connection, project: str) -> list[tuple[str, int, str, str, str]]:
     """(model, number, run id, logged model's id, source) of every registered version."""
     v = t.model_versions.c
