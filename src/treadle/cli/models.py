@@ -20,6 +20,7 @@ from treadle.operations.registry import (
     GetModelVersion,
     GetUses,
     ListModelVersions,
+    MoveVersion,
     RenameModel,
     RequestApproval,
     SealVersion,
@@ -199,6 +200,23 @@ def tag(session: Session, thing: str, tags: tuple[str, ...], remove: tuple[str, 
     else:
         done = session.call(UpdateModel(project=name, model=thing, tags=given, remove_tags=list(remove)))
     said(session, done, f"{thing}: {show.cell(done.tags) or 'no tags'}")
+
+
+@models.command()
+@click.argument("version", metavar="MODEL@NUMBER")
+@click.argument("state", type=click.Choice(["rejected", "archived", "validated"]))
+@click.option("--reason", default="", help="Why, for the record.")
+@verb(project=True)
+def move(session: Session, version: str, state: str, reason: str, project: str | None) -> None:
+    """Reject or archive a version; validated takes one back from the archive, unless it was rejected before.
+
+    \b
+    Example:
+      treadle models move delay@3 archived --reason "nobody uses it"
+    """
+    model, number = version_of(version)
+    done = session.call(MoveVersion(project=session.project(project), model=model, number=number, state=state, reason=reason))
+    said(session, done, f"{version} is {done.state}")
 
 
 @models.command()

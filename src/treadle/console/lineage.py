@@ -80,7 +80,7 @@ def draw(graph: Lineage, node: str, uses: Sequence[Use], link: Callable[[str, An
             place[digest] = (x, y)
             version = known.get(digest)
             number = f" {version.number}" if version is not None and version.number is not None else ""
-            kind = version.kind if version is not None else "run" if digest.startswith("run_") or len(digest) == 32 else "thing"
+            kind = version.kind if version is not None else "run" if is_run(graph, digest) else "thing"
             name = f"{version.name}{number}" if version is not None else digest
             if kind == "definition" and "/" in name:  # feature_view/weather_now: the box says it in its two lines
                 kind, _, name = name.partition("/")
@@ -99,6 +99,11 @@ def draw(graph: Lineage, node: str, uses: Sequence[Use], link: Callable[[str, An
     across = deepest + (2 if serving else 1)
     width, height = (across - 1) * _ACROSS + _WIDE + 4, (rows - 1) * _DOWN + _HIGH + 4
     return Drawing(width=width, height=height, nodes=nodes, lines=lines, left_out=left_out, grown=len(edges) < len(graph.edges))
+
+
+def is_run(graph: Lineage, digest: str) -> bool:
+    """Whether a thing without a record of its own is a run: its id looks like one, or an edge names it as the run that drew it."""
+    return digest.startswith("run_") or len(digest) == 32 or any(e.run_id == digest for e in graph.edges)
 
 
 def _grew(child: Version | None, parent: Version | None) -> bool:

@@ -37,6 +37,7 @@ from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
 from treadle.records.models import CARD_SECTIONS, Approval, Bundle, BundleFile, Card, ModelVersion, Removal, Use
+from treadle.records.states import VERSION_MOVES
 
 STAGES = ("None", "Staging", "Production", "Archived")
 _FORMATS = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
@@ -87,6 +88,7 @@ def _page(desk: Desk, error: TreadleError | None = None, kept: Fields | None = N
         facts=_facts(desk, found),
         removal=removal,
         stages=STAGES,
+        may=VERSION_MOVES[found.state],
         size=files.size,
     )
 
@@ -222,7 +224,7 @@ def _drawing(desk: Desk, found: ModelVersion, uses: list[Use]) -> lineage.Drawin
 
     def link(digest: str, version: Any) -> str | None:
         if version is None:
-            return desk.base + words.path("runs", digest) if digest.startswith("run_") or len(digest) == 32 else None
+            return desk.base + words.path("runs", digest) if lineage.is_run(graph, digest) else None
         if version.kind == "model" and version.number is not None:
             return desk.base + words.path("models", version.name, version.number)
         if version.kind == "run":
@@ -277,6 +279,8 @@ def _call(desk: Desk, fields: Fields, model: str, wanted: int, what: str) -> tup
             return SetAlias(alias=fields.get("alias"), **at), "alias"
         case "reject" | "archive":
             return MoveVersion(state=f"{what}{'d' if what == 'archive' else 'ed'}", reason=fields.get("reason"), **at), "state"
+        case "unarchive":
+            return MoveVersion(state="validated", reason=fields.get("reason"), **at), "state"
         case "stage":
             return SetStage(stage=fields.get("stage"), archive_others=fields.get("others") == "yes", **at), "state"
         case "describe":

@@ -374,7 +374,8 @@ class DeleteAlias(Struct, frozen=True, kw_only=True):
     writes=Writes("treadle.model.moved", "model/{model}/{number}"),
 )
 class MoveVersion(Struct, frozen=True, kw_only=True):
-    """Move a version to `rejected` or `archived`. Other states are reached by approvals and releases."""
+    """Move a version to `rejected` or `archived`, or from the archive back to `validated`, unless it was rejected before. Other states are
+    reached by approvals and releases."""
 
     project: str
     model: str

@@ -104,7 +104,7 @@ VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
 }
 APPROVAL_MOVES: Mapping[ApprovalState, frozenset[ApprovalState]] = {
     ApprovalState.waiting: frozenset({ApprovalState.granted, ApprovalState.refused, ApprovalState.expired}),
-    ApprovalState.granted: frozenset(),
+    ApprovalState.granted: frozenset({ApprovalState.expired}),  # its version went to the archive and came back
     ApprovalState.refused: frozenset(),
     ApprovalState.expired: frozenset(),
 }

@@ -59,7 +59,7 @@ class ApprovalVerbs:
         if waiting is not None and not _expired(waiting, call.event_time):
             return Unchanged(waiting)
         if waiting is not None:
-            _expire(tx, waiting, call)
+            expire(tx, waiting, call)
         within = policy.declared(tx, request.project, request.environment).approval_within_s
         approval = Approval(
             project=request.project,
@@ -194,7 +194,7 @@ class ApprovalVerbs:
         """Let questions expire and tell of reviews, as of the call's time; how many events that made."""
         past = models.approvals_past(tx, call.event_time)
         for row in past:
-            _expire(tx, approval_by_id(tx, row.project, row.approval_id), call)
+            expire(tx, approval_by_id(tx, row.project, row.approval_id), call)
         return len(past) + policy.tell_due(tx, call)
 
     def _check_documents(self, tx: Connection, version: ModelVersion, environment: str) -> None:
@@ -246,7 +246,8 @@ def _as_of(approval: Approval, now: dt.datetime) -> Approval:
     return replace(approval, state=ApprovalState.expired) if _expired(approval, now) else approval
 
 
-def _expire(tx: Connection, approval: Approval, call: Call) -> None:
+def expire(tx: Connection, approval: Approval, call: Call) -> None:
+    """Let a question, or what was granted, hold no more; an event says so."""
     move(APPROVAL_MOVES, approval.state, ApprovalState.expired, what=f"Approval {approval.approval_id}")
     queries.decide_approval(tx, approval.project, approval.approval_id, {"state": str(ApprovalState.expired)})
     events.append(

@@ -26,9 +26,9 @@ from treadle.records.definitions import Project
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Page
 from treadle.records.models import ModelVersion
-from treadle.records.states import VersionState
+from treadle.records.states import ApprovalState, VersionState
 from treadle.registry import meaning
-from treadle.registry.approvals import ApprovalVerbs
+from treadle.registry.approvals import ApprovalVerbs, approval_by_id, expire, unsealed
 from treadle.registry.cards import CardVerbs
 from treadle.registry.models import ModelVerbs
 from treadle.registry.moves import (
@@ -50,6 +50,8 @@ from treadle.registry.uses import check_free, followed_by
 from treadle.registry.versions import VersionVerbs
 from treadle.registry.webhooks import WebhookVerbs
 from treadle.store.db import Connection, Database
+from treadle.store.queries import events as event_queries
+from treadle.store.queries import models as model_queries
 from treadle.store.queries import registry as queries
 from treadle.tracking.limits import moment_of
 
@@ -148,16 +150,19 @@ class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs, WebhookVerbs)
 
     @implements(MoveVersion)
     def move(self, tx: Connection, request: MoveVersion, call: Call) -> ModelVersion | Unchanged:
-        """Reject or archive a version.
+        """Reject or archive a version, or take it back from the archive: it is validated then, and asked about anew.
 
         Raises:
-            TreadleError: `conflict` where an alias that an endpoint follows points at it, or its state does not allow the move.
+            TreadleError: `conflict` where an alias that an endpoint follows points at it, its state does not allow the move, or it was
+                rejected before it was archived.
         """
         version = version_of(tx, request.project, request.model, request.number)
-        if request.state not in (VersionState.rejected, VersionState.archived):
+        back = request.state == VersionState.validated and version.state == VersionState.archived
+        if not back and request.state not in (VersionState.rejected, VersionState.archived):
             raise TreadleError(
                 f"A version is not moved to {request.state!r} by hand.",
-                remedy="Use rejected or archived; approvals and releases make the other moves: treadle approve, treadle release start",
+                remedy="Use rejected or archived, or validated for one that is archived; approvals and releases make the other moves: "
+                "treadle approve, treadle release start",
             )
         if version.state == request.state:
             return Unchanged(version)
@@ -168,6 +173,11 @@ class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs, WebhookVerbs)
                 remedy="Release another version or roll back first: treadle release rollback ENDPOINT",
                 code="conflict",
             )
+        if back:
+            _check_back(tx, version)
+            for asked in model_queries.approvals_of(tx, version.project, f"model/{version.model}/{version.number}"):
+                if asked.state == ApprovalState.granted:  # it is asked about anew
+                    expire(tx, approval_by_id(tx, version.project, asked.approval_id), call)
         return moved(tx, version, VersionState(request.state))
 
     # ── aliases ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,6 +239,21 @@ class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs, WebhookVerbs)
                 return 0
         call = Call(actor=SYSTEM, event_time=now)
         return self._database.write(lambda tx: self.fall_due(tx, call))
+
+
+def _check_back(tx: Connection, version: ModelVersion) -> None:
+    """That a version may leave the archive: it is sealed, its gates passed, and nobody rejected it before."""
+    named = f"{version.model}@{version.number}"
+    if not version.sealed:
+        raise unsealed(version, "validated")
+    subject = f"model/{version.model}/{version.number}"
+    failed = [gate.gate for gate in version.gates if not gate.passed]
+    if failed or event_queries.was_moved(tx, version.project, subject, str(VersionState.rejected)):
+        raise TreadleError(
+            f"{named} was rejected{f' by {failed[0]}' if failed else ''} before it was archived, and stays so.",
+            remedy="Train again; a new version is judged by itself.",
+            code="conflict",
+        )
 
 
 def _again(known: ModelVersion, request: RegisterVersion) -> Unchanged:

@@ -22,7 +22,7 @@ from treadle.operations import ledger, registry, tracking, workshop
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Page, Version
 from treadle.records.models import Card, CardSection, CardTable, Comparison, Difference, Use
-from treadle.records.states import ApprovalState, RunState
+from treadle.records.states import ApprovalState, RunState, VersionState
 from treadle.records.tracking import Lifecycle, Point, SavedView, View
 
 BASE = "/projects/flights/prod"
@@ -637,6 +637,26 @@ def test_a_version_that_waits_is_answered_on_its_page() -> None:
     html = client(still).get(f"{BASE}/models/delay/9").text
     assert "It is not sealed yet" in html
     assert f"{BASE}/runs/{ONE}/files/model" in html
+
+
+def test_only_the_moves_that_a_version_may_make_are_offered() -> None:
+    offered = {"reject": "Reject<", "archive": "Archive<", "unarchive": "Take it back from the archive<"}
+    for state, acts in (("validated", {"reject", "archive"}), ("rejected", {"archive"}), ("archived", {"unarchive"})):
+        still = Still()
+        still.answers[registry.GetModelVersion] = version(9, state=VersionState(state))
+        html = client(still).get(f"{BASE}/models/delay/9").text
+        assert {act for act, said in offered.items() if said in html} == acts, state
+    still.answers[registry.MoveVersion] = version(9)
+    assert client(still).post(f"{BASE}/models/delay/9", data={"act": "unarchive", "reason": "again"}, headers=SAME).status_code == 303
+    request = asked(still, registry.MoveVersion)[0]
+    assert (request.state, request.reason) == ("validated", "again")
+
+
+def test_a_run_of_any_id_is_a_run_in_the_lineage() -> None:
+    edge = Edge(project="flights", child="version", parent="mine", role="sealed_by", run_id="mine")
+    drawing = draw(ledger.Lineage(versions=[], edges=[edge]), "version", [], lambda digest, _: digest)
+    assert drawing is not None
+    assert {(n.name, n.kind) for n in drawing.nodes if not n.here} == {("mine", "run")}
 
 
 def test_the_card_is_taken_away_in_three_forms() -> None:

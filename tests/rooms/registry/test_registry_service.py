@@ -197,6 +197,42 @@ def test_states_move_by_the_table(house):
     assert house(ops.MoveVersion(project="flights", model="delay", number=1, state="rejected")) == rejected
 
 
+def moved(house, number, state):
+    return house(ops.MoveVersion(project="flights", model="delay", number=number, state=state)).state
+
+
+def test_a_version_comes_back_from_the_archive_and_is_asked_about_anew(house):
+    house.register()
+    house.decide(house.ask(1).approval_id)
+    house.decide(house.ask(1, "staging").approval_id)
+    with pytest.raises(TreadleError, match="by hand"):
+        moved(house, 1, "validated")
+    assert moved(house, 1, "archived") == VersionState.archived
+    assert moved(house, 1, "validated") == VersionState.validated
+    asked = house(ops.ListApprovals(project="flights", state=None))
+    assert {a.environment: a.state for a in asked} == {"prod": "expired", "staging": "expired"}
+    house.decide(house.ask(1, "staging", "again").approval_id)
+    with house.database.read() as tx:
+        assert registry.approved_for(tx, "flights", "delay", 1, "staging").approval_id == "again"
+        assert registry.approved_for(tx, "flights", "delay", 1, "prod") is None
+    assert moved(house, 1, "rejected") == VersionState.rejected
+    assert moved(house, 1, "archived") == VersionState.archived
+    with pytest.raises(TreadleError, match="was rejected before it was archived") as caught:
+        moved(house, 1, "validated")
+    assert caught.value.code == "conflict"
+
+
+@pytest.mark.parametrize("gates", [FAILED, PASSED], ids=["failed", "unsealed"])
+def test_what_never_passed_stays_in_the_archive(house, gates):
+    if gates is FAILED:
+        house.register(gates=FAILED)
+    else:
+        house(ops.CreateVersion(project="flights", model="delay", source="runs:/r/model", create=True))
+    assert moved(house, 1, "archived") == VersionState.archived
+    with pytest.raises(TreadleError, match="rejected by at_least" if gates is FAILED else "no sealed bundle"):
+        moved(house, 1, "validated")
+
+
 class Machine(RuleBasedStateMachine):
     """Whatever is done in whatever order: a rejected version is never approved, numbers have no gap, one champion."""
 

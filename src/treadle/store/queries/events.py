@@ -55,6 +55,14 @@ def list_events(
     return [_event(row) for row in connection.execute(select(*_COLUMNS).where(*where).order_by(order).limit(limit))]
 
 
+def was_moved(connection: Connection, project: str, subject: str, state: str) -> bool:
+    """Whether a model version was ever moved to a state by hand, as events that still have their payload tell; sealed or not."""
+    e = t.events.c
+    where = (e.project == project, e.subject == subject, e.type == "treadle.model.moved", e.payload.is_not(None))
+    found = connection.execute(select(*_COLUMNS).where(*where)).all()
+    return any((_event(row).payload or {}).get("state") == state for row in found)
+
+
 def erase_payload(tx: Connection, project: str, event_id: str) -> bool:
     """Remove a payload and its salt for good, and what webhooks were told of it; False where there was none."""
     e, d = t.events.c, t.webhook_deliveries.c
