@@ -15,9 +15,9 @@ from treadle.registry.mlmodel import describe
 from treadle.registry.moves import version_of
 from treadle.store.db import Connection
 from treadle.store.queries import models as queries
+from treadle.tracking.paths import BUNDLES
 
 PROXY = "mlflow-artifacts:/"
-BUNDLES = "bundles"
 _DEEPEST = 20
 
 

@@ -20,7 +20,7 @@ from treadle.records.ledger import Artifact, Page
 from treadle.records.tracking import Lifecycle, Upload, UploadPart
 from treadle.store.db import Connection
 from treadle.store.queries import files as queries
-from treadle.tracking.paths import LONGEST, clean, folder, parents
+from treadle.tracking.paths import BUNDLES, LONGEST, clean, folder, parents
 
 #: The longest page of a listing, and the greatest number of parts.
 MOST = 10_000
@@ -82,7 +82,7 @@ class Files:
                 details={"field": "path"},
             )
         path = folder(request.path)
-        _writable(tx, request.project, request.owner)
+        _writable(tx, request.project, request.owner, path)
         return Done() if queries.delete_files(tx, request.project, request.owner, path) else Unchanged(Done(changed=False))
 
     # ── uploads in parts ─────────────────────────────────────────────────────────────────────────────────────────
@@ -141,7 +141,7 @@ class Files:
     def _may_write(self, connection: Connection, project: str, owner: str, path: str) -> str:
         """The path, where a file may be written at it."""
         path = clean(path)
-        _writable(connection, project, owner)
+        _writable(connection, project, owner, path)
         other = queries.in_the_way(connection, project, owner, path, parents(path))
         if other is not None:
             why = f"{other!r} stands below it" if len(other) > len(path) else f"{other!r} is a file and no folder"
@@ -187,7 +187,13 @@ def _lifecycle(connection: Connection, project: str, owner: str) -> str:
     return found
 
 
-def _writable(connection: Connection, project: str, owner: str) -> None:
+def _writable(connection: Connection, project: str, owner: str, path: str) -> None:
+    if not owner and f"{path}/".startswith(f"{BUNDLES}/"):
+        raise TreadleError(
+            f"{path[:200]!r} is of a sealed bundle, which does not change.",
+            remedy="Seal and register another version; a version that nothing refers to is removed with: treadle remove model/NAME/NUMBER",
+            code="denied",
+        )
     if _lifecycle(connection, project, owner) != Lifecycle.active:
         raise TreadleError(
             f"{owner} is in the bin, so nothing can be written to it.",

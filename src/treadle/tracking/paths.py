@@ -11,6 +11,8 @@ from urllib.parse import unquote
 from treadle.records.errors import TreadleError
 
 #: The longest path, in characters and in bytes of UTF-8: what a key of either database holds.
+#: The folder, among the files that are nobody's, in which sealed bundles are laid out; nobody writes there.
+BUNDLES = "bundles"
 LONGEST = 1000
 LONGEST_BYTES = 2000
 #: How often a path may be percent-encoded before that alone is reason to refuse it.

@@ -13,9 +13,11 @@ import pytest
 
 from treadle.online.encoding import encode_frame
 from treadle.operations import registry as ops
+from treadle.operations.artifacts import CheckFile, DeleteFiles, GetFile, ListFiles, PutFile, StartUpload
 from treadle.operations.ledger import CollectGarbage
-from treadle.operations.tracking import CreateExperiment, GetExperiment, ListFiles, SetExperimentTags, StartRun, UpdateRun
+from treadle.operations.tracking import CreateExperiment, GetExperiment, SetExperimentTags, StartRun, UpdateRun
 from treadle.packaging import bundle as bundles
+from treadle.records.errors import TreadleError
 from treadle.records.models import GateResult
 from treadle.records.states import RunState, VersionState
 from treadle.training.fit import fit_logistic
@@ -138,3 +140,25 @@ def test_the_default_experiment_keeps_what_is_said_of_it_here(shop: Workshop, tm
     with open_home(tmp_path / "second") as other:
         assert other.call(GetExperiment(project="crm", experiment="0", by="id")).tags == {"team": "b", "kept": "yes"}
         assert other.call(GetExperiment(project="crm", experiment="old")).created.year == 2023
+
+
+def test_what_is_laid_out_of_a_bundle_is_nobodys_to_change(shop: Workshop) -> None:
+    digest = shop.call(ops.GetModelVersion(number=1, **MODEL)).bundle_digest
+    evil = {"project": "crm", "owner": "", "digest": shop.blobs.put(b"evil"), "size": 4}
+    for path in (f"bundles/{digest}/MLmodel", f"bundles/{digest}/model.skops", "bundles/x"):  # before it is laid out, too
+        with pytest.raises(TreadleError, match="of a sealed bundle") as told:
+            shop.call(PutFile(path=path, **evil))
+        assert told.value.code == "denied"
+    assert shop.call(ops.DownloadVersion(number=1, **MODEL)).uri == f"mlflow-artifacts:/bundles/{digest}"
+    for request in (
+        DeleteFiles(project="crm", owner="", path="bundles"),
+        DeleteFiles(project="crm", owner="", path=f"bundles/{digest}/model.skops"),
+        StartUpload(project="crm", owner="", upload_id="u", path=f"bundles/{digest}/model.skops"),
+        CheckFile(project="crm", owner="", path=f"bundles//{digest}/model.skops"),
+    ):
+        with pytest.raises(TreadleError) as told:
+            shop.call(request)
+        assert told.value.code in ("denied", "bad_request"), request
+    stands = shop.call(GetFile(project="crm", owner="", path=f"bundles/{digest}/model.skops"))
+    assert stands.digest == next(f.digest for f in bundles.read(shop.blobs, digest).files if f.path == "model.skops")
+    assert shop.call(PutFile(path="bundles of mine/x", **evil)).size == 4
