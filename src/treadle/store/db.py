@@ -222,61 +222,58 @@ class Database:
         attempt = 0
         while True:
             attempt += 1
-            committing = False
+            places = _AT_ONCE if attempt > _PATIENCE else 1  # a write that others undid again and again has this process to itself
+            self._take(places)
+            connection, session = None, None
             try:
-                with self._slots(alone=attempt > _PATIENCE), self._writing() as (connection, session):
-                    try:
-                        answer = function(connection)
-                        if session.undone:
-                            raise RuntimeError("a write function met an error that undid the transaction, and went on")
-                        session.commit()
-                        if connection.in_transaction():
-                            connection.commit()
-                    finally:
-                        committing = session.committing
+                connection, session = self._taken()
+                answer = function(connection)
+                if session.undone:
+                    raise RuntimeError("a write function met an error that undid the transaction, and went on")
+                session.commit()
+                if connection.in_transaction():
+                    connection.commit()
                 return answer
             except exc.DBAPIError as error:
                 state = getattr(error.orig, "sqlstate", None)
                 # A kept connection dies with the server that it led to. Before the commit was asked for, nothing of the write stays.
-                lost = error.connection_invalidated and not committing
+                lost = error.connection_invalidated and not (session is not None and session.committing)
                 if not (state in _AGAIN and attempt < _RETRIES) and not ((lost or state == _TAKEN) and attempt < 3):
                     raise _readable(error) from error.orig
                 if lost:
                     self._close_kept()
+            finally:
+                try:
+                    if connection is not None and session is not None:
+                        self._keep(connection, session)
+                finally:
+                    self._places.release(places)
             time.sleep(0.001 * 2 ** min(attempt, 4) * random.random())  # apart from each other, or they meet again
 
-    @contextlib.contextmanager
-    def _slots(self, *, alone: bool) -> Iterator[None]:
-        """One of the places for writes to PostgreSQL, or all of them: a write that others undid again and again has this process to itself.
-
-        Whoever wants all holds the gate until the others have finished, so that nobody comes in between.
-        """
-        wanted = _AT_ONCE if alone else 1
+    def _take(self, places: int) -> None:
+        """Wait for some of the places for writes to PostgreSQL. Whoever wants all holds the gate until the others have finished, so that
+        nobody comes in between."""
         with self._gate:
-            for _ in range(wanted):
+            for _ in range(places):
                 self._places.acquire()
-        try:
-            yield
-        finally:
-            self._places.release(wanted)
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[tuple[Connection, Session]]:
+    def _taken(self) -> tuple[Connection, Session]:
         """A connection for one write, kept for the next: to take one from a pool, ask whether it lives and set it up anew costs more
         than a small write does."""
         try:
-            connection, session = self._kept.pop()
+            return self._kept.pop()
         except IndexError:
             connection = self._write.connect()
             session = connection.info[SESSION] = Session(connection, _WRITES)
-        try:
-            yield connection, session
-        finally:
-            _release(connection, session)
-            if self._closed or session.lost or session.open or len(self._kept) >= _KEPT:
-                connection.close()
-            else:
-                self._kept.append((connection, session))
+            return connection, session
+
+    def _keep(self, connection: Connection, session: Session) -> None:
+        """Keep a connection for the next write, or close it."""
+        _release(connection, session)
+        if self._closed or session.lost or session.open or len(self._kept) >= _KEPT:
+            connection.close()
+        else:
+            self._kept.append((connection, session))
 
     def _close_kept(self) -> None:
         while self._kept:

@@ -22,6 +22,17 @@ _IDLE, _IN_ERROR, _OK, _OFF = 0, 3, 0, 0  # PQTRANS_IDLE, PQTRANS_INERROR, CONNE
 _DONE, _SYNC = (1, 2), 10  # PGRES_COMMAND_OK and PGRES_TUPLES_OK, PGRES_PIPELINE_SYNC
 
 
+#: How a value travels, by its type; those of other types by the first of these that they are too.
+_PACK: dict[type, Callable[[Any], bytes | None]] = {
+    str: str.encode,
+    type(None): lambda _none: None,
+    bool: lambda value: b"t" if value else b"f",
+    int: lambda value: int.__repr__(value).encode(),
+    float: lambda value: float.__repr__(value).encode(),
+    bytes: lambda value: b"\\x" + value.hex().encode(),
+}
+
+
 class Outcome(NamedTuple):
     """What a statement answered: rows, and how many it found or changed."""
 
@@ -211,21 +222,15 @@ class Session:
         return name
 
     def _packed(self, statement: str, value: Any) -> bytes | None:
-        if isinstance(value, str):
-            if "\0" in value:
+        pack = _PACK.get(type(value))
+        if pack is None:
+            pack = next((pack for kind, pack in _PACK.items() if isinstance(value, kind)), None)
+        if pack is not None:
+            packed = pack(value)
+            if packed is not None and b"\0" in packed:
                 error = _psycopg().DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
                 raise self._told(_Asked(statement, (value,), [], None), error)
-            return value.encode()
-        if value is None:
-            return None
-        if isinstance(value, bool):
-            return b"t" if value else b"f"
-        if isinstance(value, int):
-            return int.__repr__(value).encode()
-        if isinstance(value, float):
-            return float.__repr__(value).encode()
-        if isinstance(value, bytes):
-            return b"\\x" + value.hex().encode()
+            return packed
         raise TypeError(f"{type(value).__name__} is no type of a parameter: convert it to what the driver takes")
 
     def _told(self, asked: _Asked, error: Any) -> Any:
