@@ -15,7 +15,6 @@ from typing import Any
 from treadle.records.layout import Layout
 from treadle.workshop.supervisor import living
 
-TICK = os.sysconf("SC_CLK_TCK")
 PEER = Path(__file__).parent.parent / "build" / "clients" / "mlflow-new" / "bin"
 
 
@@ -64,9 +63,9 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, body: An
 
 
 def cpu_ms(pid: int) -> float:
+    """CPU that a process has used, by its own clock (clock_getcpuclockid(3)): to the nanosecond, and in one call of the system."""
     with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) * 1000 / TICK
+        return time.clock_gettime((~pid << 3) | 2) * 1000
     return 0.0
 
 

@@ -6,7 +6,6 @@ Operations do not pass Starlette's stack, and a write takes no thread: it is dec
 writer, and its answer awaited. Reads run in a thread, since they wait for the database.
 """
 
-import asyncio
 import datetime as dt
 import functools
 import importlib.metadata
@@ -19,7 +18,6 @@ from typing import Any, Protocol
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
@@ -31,6 +29,7 @@ from treadle.api.errors import encode
 from treadle.api.guard import MAX_BODY, MAX_UPLOAD, Guard, answer
 from treadle.api.mlflow.app import SPOKEN, MlflowApi, is_mlflow, refused
 from treadle.api.openapi import document
+from treadle.api.waiting import in_thread, until_done
 from treadle.client.wire import EVENT_TIME, IDEMPOTENCY_KEY, PREFIX, Routes, Wire, wires
 from treadle.operations.workshop import ListProjects
 from treadle.records.calls import SYSTEM, Actor
@@ -74,7 +73,7 @@ def build_app(
     """
 
     async def health(_request: Request) -> Response:
-        await run_in_threadpool(dispatch, ListProjects(), actor=SYSTEM)
+        await in_thread(functools.partial(dispatch, ListProjects(), actor=SYSTEM))
         return Response(b"OK", media_type="text/plain")
 
     async def version(request: Request) -> Response:
@@ -164,12 +163,12 @@ class Api:
     async def _run(self, wire: Wire, path: dict[str, str], scope: Scope, body: bytes) -> bytes:
         try:
             if self._submit is None or wire.operation.writes is None:
-                return await run_in_threadpool(self._read, wire, path, scope, body)
+                return await in_thread(self._read, wire, path, scope, body)
             if len(body) <= _SHORT:
                 request, given = _decoded(wire, path, scope, body)
             else:
-                request, given = await run_in_threadpool(_decoded, wire, path, scope, body)
-            return msgspec.json.encode(await asyncio.wrap_future(self._submit(request, **given)))
+                request, given = await in_thread(_decoded, wire, path, scope, body)
+            return msgspec.json.encode(await until_done(self._submit(request, **given)))
         except TreadleError:
             raise
         except Exception as error:

@@ -16,10 +16,10 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.api.errors import encode
+from treadle.api.waiting import in_thread
 from treadle.client.wire import PREFIX
 from treadle.records.calls import Actor
 from treadle.records.errors import TreadleError
@@ -91,10 +91,13 @@ class Guard:
         headers: Headers = scope["headers"]
         limit = self._max_upload if is_upload(scope["method"], scope["path"]) else self._max_body
         try:
-            self._check_host(_one(headers, b"host"))
-            self._check_origin(scope["method"], headers)
-            _check_size(headers, limit)
-            actor = await self._actor(scope["path"], headers)
+            given = _looked_at(headers)
+            self._check_host(given.get(b"host", ""))
+            self._check_origin(scope["method"], given)
+            _check_size(given, limit)
+            actor = self._nobody
+            if actor is None or b"authorization" in given or b"cookie" in given:
+                actor = await self._actor(scope["path"], headers)
         except TreadleError as error:
             status, more = (413 if error.details.get("limit") else None), ()
             if error.code == "unauthenticated" and reads_pages(scope["path"], headers):
@@ -120,9 +123,9 @@ class Guard:
             details={"host": host},
         )
 
-    def _check_origin(self, method: str, headers: Headers) -> None:
-        origin, site = _one(headers, b"origin"), _one(headers, b"sec-fetch-site")
-        foreign = bool(origin) and urlsplit(origin).netloc.lower() != _one(headers, b"host").lower()
+    def _check_origin(self, method: str, given: dict[bytes, str]) -> None:
+        origin, site = given.get(b"origin", ""), given.get(b"sec-fetch-site", "")
+        foreign = bool(origin) and urlsplit(origin).netloc.lower() != given.get(b"host", "").lower()
         if foreign or (site in ("cross-site", "same-site") and method not in ("GET", "HEAD")):
             raise TreadleError(
                 f"A page of {origin or 'another site'} may not call this server.",
@@ -135,7 +138,7 @@ class Guard:
         token = bearer(headers) or basic(headers) or cookie(headers)
         if token:
             try:
-                return await run_in_threadpool(self._authenticate, token)
+                return await in_thread(self._authenticate, token)
             except TreadleError:
                 if not path.startswith(self._open_prefixes) and path not in OPEN:
                     raise
@@ -167,8 +170,8 @@ def too_large(limit: int) -> TreadleError:
     )
 
 
-def _check_size(headers: Headers, limit: int) -> None:
-    length = _one(headers, b"content-length")
+def _check_size(given: dict[bytes, str], limit: int) -> None:
+    length = given.get(b"content-length", "")
     if length.isdigit() and int(length) > limit:
         raise too_large(limit)
 
@@ -302,8 +305,29 @@ def own_names() -> tuple[str, ...]:
     return (name, name.partition(".")[0])
 
 
+#: Headers that a guard looks at, and those of them that a request may have once only.
+_ONCE = frozenset((b"host", b"origin", b"authorization", b"content-length"))
+_LOOKED_AT = _ONCE | {b"sec-fetch-site", b"cookie"}
+
+
+def _looked_at(headers: Headers) -> dict[bytes, str]:
+    """The headers that decide, in one walk over all of them; of one given several times the first."""
+    found: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in _LOOKED_AT:
+            if name not in found:
+                found[name] = value.decode("latin-1")
+            elif name in _ONCE:
+                raise _twice(name)
+    return found
+
+
 def _one(headers: Headers, name: bytes) -> str:
     values = [value for key, value in headers if key == name]
-    if len(values) > 1 and name in (b"host", b"origin", b"authorization", b"content-length"):
-        raise TreadleError(f"The header {name.decode()} is given twice.", remedy="Send it once.")
+    if len(values) > 1 and name in _ONCE:
+        raise _twice(name)
     return values[0].decode("latin-1") if values else ""
+
+
+def _twice(name: bytes) -> TreadleError:
+    return TreadleError(f"The header {name.decode()} is given twice.", remedy="Send it once.")

@@ -22,6 +22,7 @@ from treadle.records.digests import canonical, digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ids import NAME, NAME_RULE
 from treadle.store.db import Connection, Database
+from treadle.store.driver import nothing_follows
 from treadle.store.queries import events as queries
 
 #: Longest part of a request, in bytes of JSON, that stands in its event as it is.
@@ -128,6 +129,8 @@ class Dispatcher:
             known = queries.find_answer(tx, scope, call.actor.actor_id, call.idempotency_key)
             if known is not None:
                 return self._again(operation, request, known, call.idempotency_key)
+        elif operation.writes is not None and operation.writes.measures:
+            nothing_follows(tx)
         answer = method(tx, request, call)
         changed = not isinstance(answer, Unchanged)
         answer = answer if changed else answer.answer

@@ -61,6 +61,7 @@ def append(
     Raises:
         TreadleError: `conflict` where `event_id` is taken.
     """
+    given = event_id is not None
     event_id = event_id or new_id("evt")
     body = canonical({} if payload is None else payload)
     salt = secrets.token_hex(16)
@@ -77,7 +78,9 @@ def append(
         "salt": salt,
         "payload": body.decode(),
     }
-    if not queries.insert_event(tx, event):
+    if not given:
+        queries.add_event(tx, event)
+    elif not queries.insert_event(tx, event):
         raise TreadleError(
             f"There is an event {event_id} already, with other content.",
             remedy="Make a fresh id for a new event: treadle.records.ids.new_id('evt')",

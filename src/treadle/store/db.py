@@ -27,7 +27,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.pool import NullPool, QueuePool
 
 from treadle.records.errors import TreadleError
-from treadle.store.postgres import FORGOTTEN, SESSION, Session
+from treadle.store.postgres import FORGOTTEN, SESSION, Session, alive
 
 T = TypeVar("T")
 #: A write function and where its value goes.
@@ -45,6 +45,8 @@ _RETRIES = 30
 _PATIENCE = 2
 #: Free pages that are given back in one transaction.
 _PAGES = 500
+#: How PostgreSQL isolates what reads and what writes.
+_READS, _WRITES = "REPEATABLE READ", "SERIALIZABLE"
 #: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, a statement that was forgotten, and a key that a
 #: concurrent write took meanwhile.
 _AGAIN = ("40001", "40P01", FORGOTTEN)
@@ -80,10 +82,12 @@ class Database:
             return cls(_sqlite(path, writes=False), _sqlite(path, writes=True), turnstile)
         if url.startswith("postgresql"):
             url = "postgresql+psycopg" + url[url.index("://") :]
-            read = create_engine(
-                url, poolclass=QueuePool, pool_size=4, max_overflow=12, pool_pre_ping=True, isolation_level="REPEATABLE READ"
-            )
-            return cls(read, create_engine(url, poolclass=NullPool, isolation_level="SERIALIZABLE"), None)
+            read = create_engine(url, poolclass=QueuePool, pool_size=4, max_overflow=12, isolation_level=_READS)
+            write = create_engine(url, poolclass=NullPool, isolation_level=_WRITES)
+            event.listen(read, "checkout", _check_alive)
+            for engine in (read, write):
+                event.listen(engine, "before_cursor_execute", _flush)
+            return cls(read, write, None)
         raise TreadleError(
             f"{url.split(':')[0]!r} is no metadata database that Treadle knows.",
             remedy="Use sqlite:///path/to/treadle.db or postgresql://user@host/database.",
@@ -103,7 +107,16 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection that reads one consistent snapshot."""
         with _translated(), self._read.connect() as connection:
-            yield connection
+            if self._lock is not None:
+                yield connection
+                return
+            session = connection.info.get(SESSION)
+            if session is None:
+                session = connection.info[SESSION] = Session(connection, _READS)
+            try:
+                yield connection
+            finally:
+                _release(connection, session)
 
     def write(self, function: Callable[[Connection], T]) -> T:
         """Run `function(connection)` in a transaction and return its value once it is on disk.
@@ -209,62 +222,58 @@ class Database:
         attempt = 0
         while True:
             attempt += 1
-            committing = False
+            places = _AT_ONCE if attempt > _PATIENCE else 1  # a write that others undid again and again has this process to itself
+            self._take(places)
+            connection, session = None, None
             try:
-                with self._slots(alone=attempt > _PATIENCE), self._writing() as (connection, session):
-                    answer = function(connection)
-                    if session.undone:
-                        raise RuntimeError("a write function met an error that undid the transaction, and went on")
-                    committing = True
-                    if connection.in_transaction():
-                        connection.commit()
-                    session.commit()
+                connection, session = self._taken()
+                answer = function(connection)
+                if session.undone:
+                    raise RuntimeError("a write function met an error that undid the transaction, and went on")
+                session.commit()
+                if connection.in_transaction():
+                    connection.commit()
                 return answer
             except exc.DBAPIError as error:
                 state = getattr(error.orig, "sqlstate", None)
                 # A kept connection dies with the server that it led to. Before the commit was asked for, nothing of the write stays.
-                lost = error.connection_invalidated and not committing
+                lost = error.connection_invalidated and not (session is not None and session.committing)
                 if not (state in _AGAIN and attempt < _RETRIES) and not ((lost or state == _TAKEN) and attempt < 3):
                     raise _readable(error) from error.orig
                 if lost:
                     self._close_kept()
+            finally:
+                try:
+                    if connection is not None and session is not None:
+                        self._keep(connection, session)
+                finally:
+                    self._places.release(places)
             time.sleep(0.001 * 2 ** min(attempt, 4) * random.random())  # apart from each other, or they meet again
 
-    @contextlib.contextmanager
-    def _slots(self, *, alone: bool) -> Iterator[None]:
-        """One of the places for writes to PostgreSQL, or all of them: a write that others undid again and again has this process to itself.
-
-        Whoever wants all holds the gate until the others have finished, so that nobody comes in between.
-        """
-        wanted = _AT_ONCE if alone else 1
+    def _take(self, places: int) -> None:
+        """Wait for some of the places for writes to PostgreSQL. Whoever wants all holds the gate until the others have finished, so that
+        nobody comes in between."""
         with self._gate:
-            for _ in range(wanted):
+            for _ in range(places):
                 self._places.acquire()
-        try:
-            yield
-        finally:
-            self._places.release(wanted)
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[tuple[Connection, Session]]:
+    def _taken(self) -> tuple[Connection, Session]:
         """A connection for one write, kept for the next: to take one from a pool, ask whether it lives and set it up anew costs more
         than a small write does."""
         try:
-            connection, session = self._kept.pop()
+            return self._kept.pop()
         except IndexError:
             connection = self._write.connect()
-            session = connection.info[SESSION] = Session(connection)
-        try:
-            yield connection, session
-        finally:
-            if session.lost and not connection.invalidated:
-                connection.invalidate()
-            session.rollback()
-            connection.rollback()
-            if self._closed or session.lost or session.open or len(self._kept) >= _KEPT:
-                connection.close()
-            else:
-                self._kept.append((connection, session))
+            session = connection.info[SESSION] = Session(connection, _WRITES)
+            return connection, session
+
+    def _keep(self, connection: Connection, session: Session) -> None:
+        """Keep a connection for the next write, or close it."""
+        _release(connection, session)
+        if self._closed or session.lost or session.open or len(self._kept) >= _KEPT:
+            connection.close()
+        else:
+            self._kept.append((connection, session))
 
     def _close_kept(self) -> None:
         while self._kept:
@@ -342,6 +351,28 @@ class Database:
             if waiting[1].set_running_or_notify_cancel():
                 batch.append(waiting)
                 yield waiting
+
+
+def _release(connection: Connection, session: Session) -> None:
+    """Undo what runs on a connection that somebody used, so that the next one may; one whose server is gone is let go."""
+    if session.lost and not connection.invalidated:
+        connection.invalidate()
+    session.rollback()
+    if connection.in_transaction():
+        connection.rollback()
+
+
+def _check_alive(driver: Any, _record: Any, _proxy: Any) -> None:
+    """Have the pool open another connection in place of one whose server went away while nobody used it."""
+    if not alive(driver):
+        raise exc.DisconnectionError
+
+
+def _flush(connection: Connection, *_: Any) -> None:
+    """The toolkit's statements come behind those that were put off."""
+    session: Session | None = connection.info.get(SESSION)
+    if session is not None:
+        session.flush()
 
 
 class _Turnstile:

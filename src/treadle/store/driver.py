@@ -2,27 +2,26 @@
 to run it. Parameters are written `?` and go to the driver as they are: times as microseconds, JSON as text."""
 
 import functools
+import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exc
 
-from treadle.store.postgres import SESSION, Session
+from treadle.store.postgres import SESSION, Outcome, Session
 
 #: Most ids in one statement.
 _MANY = 500
 
 
-def fetch(connection: Connection, statement: str, *values: Any) -> list[Any]:
-    """The rows that a statement finds, as the driver's own tuples: a record of SQLAlchemy's costs more than the row."""
-    session: Session | None = connection.info.get(SESSION)
-    if session is not None:
-        return session.run(_marked("postgresql", statement), values).rows
-    result = connection.exec_driver_sql(_marked(connection.dialect.name, statement), values)
-    assert result.cursor is not None
-    rows = list(result.cursor.fetchall())
-    result.close()
-    return rows
+def fetch(connection: Connection, statement: str, *values: Any, last: bool = False) -> list[Any]:
+    """The rows that a statement finds, as the driver's own tuples: a record of SQLAlchemy's costs more than the row.
+
+    Args:
+        last: it is the last statement of the operation: where that is the last of its transaction (`nothing_follows`), it is committed
+            with it.
+    """
+    return straight(connection, _marked(connection.dialect.name, statement), values, last=last).rows
 
 
 def run(tx: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> int:
@@ -35,10 +34,45 @@ def run(tx: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> int:
 
 def execute(tx: Connection, sql: str, given: tuple[Any, ...] | list[tuple[Any, ...]]) -> int:
     """Run a statement in the driver's own form, for one tuple of parameters or for each of a list; how many rows it changed."""
+    return straight(tx, sql, given).touched
+
+
+def later(tx: Connection, sql: str, given: tuple[Any, ...]) -> None:
+    """`execute` for whoever needs no answer: on PostgreSQL the statement travels with the next one, or with the commit."""
     session: Session | None = tx.info.get(SESSION)
+    if session is None:
+        execute(tx, sql, given)
+    else:
+        session.later(sql, given)
+
+
+def nothing_follows(tx: Connection) -> None:
+    """Say that the transaction ends with the operation that now begins: an operation's `last` statement may then travel with the commit."""
+    session: Session | None = tx.info.get(SESSION)
+    if session is not None:
+        session.ending = True
+
+
+def straight(connection: Connection, sql: str, given: tuple[Any, ...] | list[tuple[Any, ...]], *, last: bool = False) -> Outcome:
+    """Run a statement in the driver's own form past the toolkit, whose way takes several times what SQLite needs for a small one.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: as the toolkit would.
+    """
+    session: Session | None = connection.info.get(SESSION)
     if session is not None and isinstance(given, tuple):
-        return session.run(sql, given).touched
-    return tx.exec_driver_sql(sql, given).rowcount
+        return session.run(sql, given, last=last)
+    if session is not None or connection.dialect.name != "sqlite":
+        result = connection.exec_driver_sql(sql, given)
+        return Outcome([tuple(row) for row in result] if result.returns_rows else [], result.rowcount)
+    if not connection.in_transaction():
+        connection.begin()
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        cursor = driver.execute(sql, given) if isinstance(given, tuple) else driver.executemany(sql, given)
+        return Outcome(cursor.fetchall(), cursor.rowcount)
+    except sqlite3.Error as error:
+        raise exc.DBAPIError.instance(sql, given, error, sqlite3.Error, dialect=connection.dialect) from error
 
 
 def chunks(ids: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:

@@ -22,8 +22,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 from sqlalchemy.types import TypeEngine
 
-from treadle.store.driver import execute
-from treadle.store.postgres import SESSION, Session
+from treadle.store.driver import execute, later, straight
 
 #: Most values in one statement; every SQLite takes 999.
 _MARKS = 999
@@ -89,10 +88,7 @@ def find_row(connection: Connection, table: Table, columns: Sequence[str], by: S
     For a path that counts: a fifth of what an expression costs that is built for each call.
     """
     statement = _select(connection.dialect.name, table, tuple(columns), tuple(by))
-    session: Session | None = connection.info.get(SESSION)
-    if session is None:
-        return connection.exec_driver_sql(statement, tuple(values)).first()
-    return next(iter(session.run(statement, values).rows), None)
+    return next(iter(straight(connection, statement, tuple(values)).rows), None)
 
 
 def insert_new(tx: Connection, table: Table, rows: Row | Sequence[Row]) -> int:
@@ -109,6 +105,14 @@ def insert_new(tx: Connection, table: Table, rows: Row | Sequence[Row]) -> int:
     for sql, parameters in statement.given(convert(rows)):
         count += execute(tx, sql, parameters)
     return count
+
+
+def insert_later(tx: Connection, table: Table, row: Row) -> None:
+    """Insert a row whose keys are not there, and do not wait for it: a key that is there after all is an error of the transaction's."""
+    convert = _conversion(tx.dialect.name, table, tuple(row), ())
+    statement = _statement(tx.dialect.name, table, convert.columns, fresh=True)
+    for sql, parameters in statement.given(convert((row,))):
+        later(tx, sql, parameters)
 
 
 def inserting(tx: Connection, table: Table) -> Any:

@@ -64,14 +64,13 @@ class RunVerbs:
         limits.check_moment(request.started, "start")
         limits.check_pairs(request.tags, "tag")
         limits.check_pairs(request.params, "parameter")
-        experiment = self._experiment(tx, request.project, request.experiment, call)
         now = micros(self._clock.now())
         created = now if request.started is None else request.started
         row: dict[str, Any] = {
             "project": request.project,
             "run_id": request.run_id,
             "environment": request.environment,
-            "experiment": experiment,
+            "experiment": request.experiment,
             "pipeline": "",
             "state": "running",
             "name": request.name,
@@ -91,11 +90,15 @@ class RunVerbs:
             "created": created,
             "started": created,
         }
-        head = queries.Head(experiment, created, "active", "", "running")
-        if not queries.insert_tracked_run(tx, row):
-            return self._again(tx, request, experiment)
+        begun = queries.begin_run(tx, row, request.tags)
+        if not begun:
+            row["experiment"] = self._experiment(tx, request.project, request.experiment, call)
+            if not queries.insert_tracked_run(tx, row):
+                return self._again(tx, request, row["experiment"])
+        head = queries.Head(row["experiment"], created, "active", "", "running")
         queries.put_params(tx, request.project, request.run_id, head, request.params)
-        queries.put_tags(tx, request.project, request.run_id, head, request.tags)
+        if not begun:
+            queries.put_tags(tx, request.project, request.run_id, head, request.tags)
         return queries.tracked_of(request.project, row, request.params, request.tags)
 
     @implements(ops.GetTrackedRun)
@@ -154,6 +157,8 @@ class RunVerbs:
         project, run_id = request.project, request.run_id
         if len(request.metrics) + len(request.params) + len(request.tags) + len(request.remove_tags) > MOST:
             raise TreadleError(f"One call logs at most {MOST:,} things.", remedy="Make several calls of it.", details={"limit": MOST})
+        if len(request.metrics) == 1 and not (request.params or request.tags or request.remove_tags or request.metrics[0].model_id):
+            return Done(changed=self._measure_once(tx, request, call) > 0)
         head = self._active(tx, project, run_id)
         changed = 0
         if request.params:
@@ -181,21 +186,17 @@ class RunVerbs:
             changed += 1
         return Done(changed=changed > 0)
 
+    def _measure_once(self, tx: Connection, request: ops.LogBatch, call: Call) -> int:
+        """What is called most often: one point, and nothing else."""
+        point = _measured(request.metrics[0], micros(call.event_time))
+        head, new = queries.put_point(tx, request.project, request.run_id, point)
+        _check_active(head, request.project, request.run_id)
+        return new
+
     def _measure(self, tx: Connection, request: ops.LogBatch, head: queries.Head, call: Call) -> int:
         at = micros(call.event_time)
-        points: list[queries.Value] = []
-        of_models: list[Point] = []
-        for point in request.metrics:
-            key, value, step, time = point.key, point.value, point.step, point.time
-            limits.check_name(key, "metric")
-            if not -EDGE <= step < EDGE:
-                limits.check_step(step, key)
-            if time is not None and not FIRST <= time <= LAST:
-                limits.check_moment(time, "time of a metric")
-            value = value if type(value) is float else limits.number(value, key)
-            points.append((key, step, at if time is None else time, value))
-            if point.model_id:
-                of_models.append(point)
+        points = [_measured(point, at) for point in request.metrics]
+        of_models = [point for point in request.metrics if point.model_id]
         new = queries.put_points(tx, request.project, request.run_id, head, points)
         if of_models:
             self._measure_models(tx, request, of_models, at)
@@ -260,12 +261,7 @@ class RunVerbs:
     # ── what they share ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _active(self, tx: Connection, project: str, run_id: str) -> queries.Head:
-        head = queries.run_head(tx, project, run_id)
-        if head is None:
-            raise no_run(project, run_id)
-        if head.lifecycle != "active":
-            raise binned("run", run_id)
-        return head
+        return _check_active(queries.run_head(tx, project, run_id), project, run_id)
 
     def _known(self, connection: Connection, project: str, run_id: str) -> TrackedRun:
         found = queries.tracked_runs(connection, project, [run_id])
@@ -312,6 +308,25 @@ class RunVerbs:
                 code="conflict",
             )
         queries.move_to_experiment(tx, request.project, request.run_id, old, new)
+
+
+def _measured(point: Point, at: int) -> queries.Value:
+    """A point as it is kept; `at` is its time where it has none."""
+    key, value, step, time = point.key, point.value, point.step, point.time
+    limits.check_name(key, "metric")
+    if not -EDGE <= step < EDGE:
+        limits.check_step(step, key)
+    if time is not None and not FIRST <= time <= LAST:
+        limits.check_moment(time, "time of a metric")
+    return key, step, at if time is None else time, value if type(value) is float else limits.number(value, key)
+
+
+def _check_active(head: queries.Head | None, project: str, run_id: str) -> queries.Head:
+    if head is None:
+        raise no_run(project, run_id)
+    if head.lifecycle != "active":
+        raise binned("run", run_id)
+    return head
 
 
 def no_run(project: str, run_id: str) -> TreadleError:

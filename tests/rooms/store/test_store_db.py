@@ -1,6 +1,7 @@
 """One way to read and one way to write, on both databases: isolation, group commit, errors, hops."""
 
 import contextlib
+import functools
 import os
 import resource
 import sys
@@ -17,7 +18,7 @@ from treadle.operations import ledger as ops
 from treadle.records.calls import SYSTEM
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Metric
-from treadle.store import migrate
+from treadle.store import driver, migrate, upsert
 from treadle.store import tables as t
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database, ping
@@ -284,6 +285,141 @@ def test_a_write_survives_the_end_of_the_connections_that_were_kept_for_it(postg
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("toolkit", [True, False])
+def test_a_read_finds_another_connection_where_its_own_was_ended_meanwhile(postgres_schema, toolkit):
+    def read():
+        with database.read() as connection:
+            pid = "SELECT pg_backend_pid()"
+            return connection.exec_driver_sql(pid).scalar_one() if toolkit else fetch(connection, pid)[0][0]
+
+    with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
+        migrate.ensure(database)
+        first = read()
+        assert read() == first
+        other.write(lambda tx: tx.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": first}))
+        assert read() != first
+
+
+@pytest.mark.postgres
+def test_a_read_whose_connection_ends_under_it_is_told_so_and_the_next_one_is_well(postgres_schema):
+    with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
+        migrate.ensure(database)
+
+        def lose():
+            with database.read() as connection:
+                pid = fetch(connection, "SELECT pg_backend_pid()")[0][0]
+                other.write(lambda tx: tx.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid}))
+                fetch(connection, "SELECT 1")
+
+        with pytest.raises(TreadleError, check=lambda e: e.code == "unavailable"):
+            lose()
+        with database.read() as connection:
+            assert fetch(connection, "SELECT 1") == [(1,)]
+
+
+PUT = "INSERT INTO home (name, value) VALUES (?, ?)"
+
+
+def names(database):
+    with database.read() as connection:
+        return {name for (name,) in fetch(connection, "SELECT name FROM home WHERE name LIKE 'x%'")}
+
+
+@pytest.mark.parametrize("ends", ["commit", "statement", "toolkit"])
+def test_what_need_not_be_waited_for_is_written_in_order_and_undone_with_the_rest(database, ends):
+    """On PostgreSQL it travels with the next statement, or with the commit."""
+
+    def put(tx, name):
+        upsert.insert_later(tx, t.home, {"name": name, "value": "later"})
+
+    def behind(tx):
+        if ends == "statement":
+            return fetch(tx, "SELECT value FROM home WHERE name = 'x1'")
+        return tx.execute(select(t.home.c.value).where(t.home.c.name == "x1")).all() if ends == "toolkit" else None
+
+    def good(tx):
+        put(tx, "x1")
+        return behind(tx)
+
+    def twice(tx):
+        driver.run(tx, PUT, [("x2", "v")])
+        put(tx, "x1")
+        return behind(tx)
+
+    def fails(tx):
+        put(tx, "x3")
+        raise LookupError("of its own")
+
+    assert database.write(good) == (None if ends == "commit" else [("later",)])
+    assert names(database) == {"x1"}
+    with pytest.raises(exc.IntegrityError):
+        database.write(twice)
+    with pytest.raises(LookupError, match="of its own"):
+        database.write(fails)
+    assert names(database) == {"x1"}
+
+
+def test_a_last_statement_is_committed_with_its_transaction_and_no_sooner(database):
+    """Where nothing follows it travels with the commit on PostgreSQL; where something may, it does not."""
+
+    def one(tx, name, *, ends):
+        if ends:
+            driver.nothing_follows(tx)
+        fetch(tx, PUT + " RETURNING name", name, "v", last=True)
+
+    def fails(tx):
+        one(tx, "x3", ends=False)
+        raise LookupError("of its own")
+
+    database.write(lambda tx: one(tx, "x1", ends=True))
+    database.write(lambda tx: [one(tx, "x2", ends=False), fetch(tx, "SELECT 1")])  # says nothing for the one before
+    assert names(database) == {"x1", "x2"}
+    with pytest.raises(exc.IntegrityError):
+        database.write(lambda tx: one(tx, "x1", ends=True))
+    with pytest.raises(LookupError):
+        database.write(fails)
+    assert names(database) == {"x1", "x2"}
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("toolkit", [True, False])
+def test_a_statement_behind_the_last_one_is_refused(postgres_schema, toolkit):
+    def goes_on(tx):
+        driver.nothing_follows(tx)
+        fetch(tx, PUT + " RETURNING name", "x1", "v", last=True)
+        tx.execute(text("SELECT 1")) if toolkit else driver.run(tx, PUT, [("x2", "v")])
+
+    with Database.open(postgres_schema) as database:
+        migrate.ensure(database)
+        with pytest.raises(RuntimeError, match="follows the one that was said to be the last"):
+            database.write(goes_on)
+        assert names(database) == {"x1"}
+        database.write(lambda tx: driver.run(tx, PUT, [("x3", "v")]))
+        assert names(database) == {"x1", "x3"}
+
+
+@pytest.mark.postgres
+def test_a_last_statement_that_another_write_undoes_is_run_again(postgres_schema):
+    """Its serialisation failure comes with the commit: the answer of the statement alone would be a lie."""
+
+    def add(tx, mine, others):
+        driver.nothing_follows(tx)
+        seen.append(fetch(tx, f"SELECT count(*) FROM home WHERE name LIKE '{others}%'")[0][0])
+        if len(seen) <= 2:
+            both.wait(10)
+        fetch(tx, PUT + " RETURNING name", f"{mine}{len(seen)}", "v", last=True)
+        return seen[-1]
+
+    seen, both = [], threading.Barrier(2)
+    with Database.open(postgres_schema) as database:
+        migrate.ensure(database)
+        first, second = (database.submit(functools.partial(add, mine=m, others=o)) for m, o in (("xa", "xb"), ("xb", "xa")))
+        first.result(30), second.result(30)
+        assert len(seen) > 2  # as if one after the other: one of the two counts the other's row
+        assert sorted(name[:2] for name in names(database)) == ["xa", "xb"]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("toolkit", [True, False])
 def test_a_write_that_goes_on_after_an_error_is_no_success(postgres_schema, toolkit):
     """PostgreSQL takes the commit of a transaction that an error has undone, and undoes it."""
     with Database.open(postgres_schema) as database:
@@ -425,10 +561,12 @@ class Trace:
         self.frames = []
         for engine in {database._read, database._write}:
             event.listen(engine, "before_cursor_execute", self._note)
-        run = Session.run
-        monkeypatch.setattr(
-            Session, "run", lambda session, statement, values: self._note(None, None, statement) or run(session, statement, values)
-        )
+        straight, later = driver.straight, Session.later
+        for module in (driver, upsert):
+            monkeypatch.setattr(
+                module, "straight", lambda tx, sql, given, **more: self._note(None, None, sql) or straight(tx, sql, given, **more)
+            )
+        monkeypatch.setattr(Session, "later", lambda session, sql, given: self._note(None, None, sql) or later(session, sql, given))
 
     def _note(self, connection, cursor, statement, *_):
         if statement.split()[0] not in ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK"):

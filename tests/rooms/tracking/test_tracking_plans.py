@@ -3,10 +3,9 @@
 import random
 
 import pytest
-from sqlalchemy import event
 
 from treadle.records.filters import Comparison, Order
-from treadle.store import migrate
+from treadle.store import driver, migrate
 from treadle.store import tables as t
 from treadle.store.db import Database
 from treadle.store.queries import listings, search
@@ -134,17 +133,19 @@ def search_and_skip(database, pages):
     return costs
 
 
-def statements(database, function):
+def statements(database, function, monkeypatch):
     """Every statement a function runs, with its parameters."""
     seen = []
+    straight = driver.straight
 
-    def keep(connection, cursor, statement, parameters, context, executemany):
-        seen.append((statement, parameters))
+    def keep(connection, sql, given, **more):
+        seen.append((sql, given))
+        return straight(connection, sql, given, **more)
 
-    with database.read() as connection:
-        event.listen(connection, "before_cursor_execute", keep)
+    with database.read() as connection, monkeypatch.context() as patched:
+        patched.setattr(driver, "straight", keep)
         function(connection)
-        event.remove(connection, "before_cursor_execute", keep)
+    assert seen
     return seen
 
 
@@ -152,7 +153,7 @@ def test_sqlite_scans_and_sorts_nothing(stores, monkeypatch):
     monkeypatch.setattr(search, "RARE", 100)
     monkeypatch.setattr(search, "EQUAL", 60)
     for name, asked in SEARCHES.items():
-        for statement, parameters in statements(stores[0], lambda c, asked=asked: first_pages(c, asked)):
+        for statement, parameters in statements(stores[0], lambda c, asked=asked: first_pages(c, asked), monkeypatch):
             with stores[0].read() as connection:
                 plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
             scanned = [step for step in plan if "SCAN" in step and "SCAN c" not in step and "CONSTANT ROW" not in step]
@@ -169,7 +170,7 @@ def test_postgresql_has_an_index_for_every_order(postgres_schema, monkeypatch):
     put(database, 1000)
     with database:
         for name, asked in SEARCHES.items():
-            for statement, parameters in statements(database, lambda c, asked=asked: first_pages(c, asked)):
+            for statement, parameters in statements(database, lambda c, asked=asked: first_pages(c, asked), monkeypatch):
                 with database.read() as connection:
                     for way in ("seqscan", "sort", "bitmapscan", "incremental_sort"):
                         connection.exec_driver_sql(f"SET enable_{way} = off")  # what the planner takes only where it has nothing else

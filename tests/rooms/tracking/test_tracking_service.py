@@ -16,7 +16,10 @@ from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
 from treadle.records.states import RunState
 from treadle.records.tracking import Lifecycle, ModelState, Point, RunInput, RunModel
+from treadle.store import migrate
 from treadle.store.blobs import LocalBlobs
+from treadle.store.db import Database
+from treadle.store.postgres import Session
 from treadle.store.queries import tracking as queries
 from treadle.tracking.service import services
 
@@ -260,6 +263,73 @@ def test_whatever_order_and_batches_points_come_in_the_latest_is_the_same(call, 
 
 def history(call, run_id, key):
     return call(ops.MetricHistory(project=P, run_ids=[run_id], key=key)).points.get(run_id, [])
+
+
+def test_one_point_is_kept_as_a_batch_would_keep_it(call):
+    """Alone it takes a way of its own."""
+    start(call, experiment="7")
+    points = [
+        ("a", 1.0, 5, 10),
+        ("a", 3.0, 4, 20),
+        ("a", "NaN", 5, 10),
+        ("a", 0.0, 5, 10),
+        ("b", "NaN", 0, 0),
+        ("b", -1.0, 0, 0),
+        ("c", "-inf", 0, 1),
+    ]
+    told = [Point(key=key, value=value, step=step, time=time) for key, value, step, time in points]
+    assert [log(call, metrics=[point]).changed for point in told] == [True] * len(told)
+    assert [log(call, metrics=[point]).changed for point in told] == [False] * len(told)
+    start(call, "batch", experiment="7")
+    log(call, "batch", metrics=told)
+    for key in "abc":
+        one, batch = (call(ops.MetricColumns(project=P, run_id=run_id, key=key)) for run_id in ("r", "batch"))
+        assert (one.times, one.steps, one.values) == (batch.times, batch.steps, batch.values)
+    assert got(call).metrics == got(call, "batch").metrics
+    assert [(m.key, m.value, m.step) for m in got(call).metrics] == [("a", 1.0, 5), ("b", "NaN", 0), ("c", "-Infinity", 0)]
+    found = call(ops.SearchRuns(project=P, experiments=["7"], filter="metrics.a = 1"))  # by the experiment that is kept with it
+    assert {run.run_id for run in found.items} == {"r", "batch"}
+    with fails("not_found"):
+        log(call, "nobody", metrics=told[:1])
+    call(ops.BinRun(project=P, run_id="r", lifecycle="deleted"))
+    with fails("conflict"):
+        log(call, metrics=[Point(key="a", value=9.0, step=9, time=9)])
+    assert len(call(ops.MetricColumns(project=P, run_id="r", key="a")).values) == 4
+
+
+@pytest.mark.postgres
+def test_a_point_is_one_message_to_postgresql_and_a_run_that_begins_two(postgres_schema, tmp_path, monkeypatch):
+    messages = []
+    answers = Session._answers
+
+    def note(session, asked, **more):
+        messages.append([one.statement.split()[0] for one in asked])
+        return answers(session, asked, **more)
+
+    monkeypatch.setattr(Session, "_answers", note)
+    with Database.open(postgres_schema) as database:
+        migrate.ensure(database)
+        dispatch = Dispatcher(
+            database, [Ledger(database, LocalBlobs(tmp_path / "blobs")), *services(LocalBlobs(tmp_path / "blobs"))], complete=False
+        )
+
+        def asked(request, **more):
+            messages.clear()
+            dispatch(request, actor=SYSTEM, **more)
+            return list(messages)
+
+        dispatch(ops.StartRun(project=P, run_id="first"), actor=SYSTEM)  # makes the experiment
+        made = ops.StartRun(project=P, run_id="r", experiment="0", name="n", tags={"a": "1", "b": "2"})
+        assert asked(made) == [["BEGIN", "WITH"], ["INSERT", "COMMIT"]]  # the last two are the event's
+        assert dispatch(ops.GetTrackedRun(project=P, run_id="r"), actor=SYSTEM).tags == {"a": "1", "b": "2"}
+        point = ops.LogBatch(project=P, run_id="r", metrics=[Point(key="m", value=1.0)])
+        assert asked(point) == [["BEGIN", "WITH", "COMMIT"]]
+        more = ops.LogBatch(project=P, run_id="r", metrics=[Point(key="m", value=2.0, step=1)])
+        for _ in range(2):
+            kept = asked(more, idempotency_key="k")  # with an answer to keep, the point is not the last of it
+            assert kept[0] == ["BEGIN", "SELECT"]
+            assert kept[-1] == ["COMMIT"]
+        assert dispatch(ops.MetricColumns(project=P, run_id="r", key="m"), actor=SYSTEM).values == [1.0, 2.0]
 
 
 def test_many_points_of_a_run_come_again_and_meet_others(call):

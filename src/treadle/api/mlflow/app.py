@@ -5,7 +5,6 @@ A request walks: one dictionary → decode → the operation → encode. What is
 database's own thread; everything else is answered by a worker thread.
 """
 
-import asyncio
 import logging
 import re
 import secrets
@@ -14,7 +13,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from treadle.api.guard import answer
@@ -22,6 +20,7 @@ from treadle.api.mlflow import artifacts, experiments, logged_models, registry, 
 from treadle.api.mlflow.decode import Reader
 from treadle.api.mlflow.errors import encode, translate
 from treadle.api.mlflow.table import Context, ProtocolError, Row
+from treadle.api.waiting import in_thread, until_done
 from treadle.operations.tracking import SetExperimentTags
 from treadle.plugins.storage import BlobStore
 from treadle.records.calls import SYSTEM, Actor
@@ -106,10 +105,10 @@ class MlflowApi:
                 request = _read(row, reader, parts, scope, body)
                 plan = row.write(context, request)
             if plan is None:
-                content = await run_in_threadpool(self._answer, row, reader, parts, context, scope, body)
+                content = await in_thread(self._answer, row, reader, parts, context, scope, body)
             else:
                 operation, finish = plan
-                done = await asyncio.wrap_future(self._dispatch.submit(operation, actor=context.actor))
+                done = await until_done(self._dispatch.submit(operation, actor=context.actor))
                 content = msgspec.json.encode(finish(done))
         except Exception as error:  # noqa: BLE001  (every error there can be has to be told in the protocol's form)
             await _told(send, error, row, method)

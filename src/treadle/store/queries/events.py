@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, 
 
 from treadle.records.ledger import Event
 from treadle.store import tables as t
-from treadle.store.upsert import find_row, insert_new, insert_or_update
+from treadle.store.upsert import find_row, insert_later, insert_new, insert_or_update
 
 #: A project of this name in a question stands for all projects.
 EVERY = "*"
@@ -19,6 +19,11 @@ _COLUMNS = [c for c in t.events.c if c.name != "salt"]
 def insert_event(tx: Connection, event: dict[str, Any]) -> bool:
     """An unsealed event; False where its id is there."""
     return insert_new(tx, t.events, event) == 1
+
+
+def add_event(tx: Connection, event: dict[str, Any]) -> None:
+    """An unsealed event whose id nobody has."""
+    insert_later(tx, t.events, event)
 
 
 def get_event(connection: Connection, project: str, event_id: str) -> Event | None:

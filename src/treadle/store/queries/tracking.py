@@ -77,6 +77,30 @@ def insert_tracked_run(tx: Connection, row: dict[str, Any]) -> bool:
     return insert_rows(tx, t.runs, _NEW_RUN, [tuple(row[name] for name in _NEW_RUN)]) == 1
 
 
+#: A run that begins, in an experiment that is not in the bin, and its tags: three statements of PostgreSQL's in one.
+_BEGIN_RUN = (
+    f"WITH made AS (INSERT INTO runs ({', '.join(_NEW_RUN)}) SELECT {', '.join('?' * len(_NEW_RUN))} FROM experiments "
+    "WHERE project = ? AND experiment_id = ? AND lifecycle = 'active' ON CONFLICT DO NOTHING "
+    "RETURNING project, run_id, experiment, created), "
+    "tagged AS (INSERT INTO tags (project, run_id, name, experiment, created, value, head) "
+    f"SELECT made.project, made.run_id, given.name, made.experiment, made.created, given.value, left(given.value, {t.INDEXED}) "
+    "FROM made, ROWS FROM (json_array_elements_text(?::json), json_array_elements_text(?::json)) AS given (name, value)) "
+    "SELECT count(*) FROM made"
+)
+
+
+def begin_run(tx: Connection, row: dict[str, Any], tags: dict[str, str]) -> bool:
+    """A new run of a script with its tags; False, and nothing is written, where its id is there or its experiment is not, or is in the bin.
+
+    On SQLite, where statements cost little, False is answered always: look the experiment up, then insert run and tags.
+    """
+    if tx.dialect.name != "postgresql":
+        return False
+    told = [msgspec.json.encode(list(part)).decode() for part in (tags.keys(), tags.values())]
+    values = [row[name] for name in _NEW_RUN]
+    return fetch(tx, _BEGIN_RUN, *values, row["project"], row["experiment"], *told)[0][0] == 1
+
+
 def update_run(tx: Connection, project: str, run_id: str, values: dict[str, Any]) -> None:
     """Set columns of a run; times in microseconds."""
     sets = ", ".join(f"{name} = ?" for name in values)
@@ -287,6 +311,35 @@ def put_points(tx: Connection, project: str, run_id: str, head: Head, points: Se
         insert_rows(tx, t.latest_metrics, _LATEST, added, fresh=True)
         upsert_rows(tx, t.latest_metrics, _LATEST, now, update=_LATEST[-3:], newer=_LATEST[-3:])
     return new
+
+
+_LATER = "({0}.step, {0}.time, COALESCE({0}.value, 0.0), {0}.value IS NOT NULL)"
+#: Where a run stands and, if it is not in the bin, a point of it and the latest of its name: three statements of PostgreSQL's in one.
+_PUT_POINT = (
+    "WITH head AS (SELECT experiment, created, lifecycle, pipeline, state FROM runs WHERE project = ? AND run_id = ?), "
+    "new AS (INSERT INTO metrics (project, run_id, name, step, time, value, nan) SELECT ?, ?, ?, ?, ?, ?, ? FROM head "
+    "WHERE lifecycle = 'active' ON CONFLICT DO NOTHING RETURNING project, run_id, name, step, time), "
+    "latest AS (INSERT INTO latest_metrics (project, run_id, name, experiment, created, step, time, value) "
+    "SELECT new.project, new.run_id, new.name, head.experiment, head.created, new.step, new.time, ? FROM new, head "
+    "ON CONFLICT (project, run_id, name) DO UPDATE SET step = excluded.step, time = excluded.time, value = excluded.value "
+    f"WHERE {_LATER.format('excluded')} > {_LATER.format('latest_metrics')}) "
+    "SELECT experiment, created, lifecycle, pipeline, state, (SELECT count(*) FROM new) FROM head"
+)
+
+
+def put_point(tx: Connection, project: str, run_id: str, point: Value) -> tuple[Head | None, int]:
+    """The run, None where there is none, and how many points were new: `run_head` and `put_points` of one point.
+
+    It is the last of its operation (`driver.fetch`). Of a run in the bin nothing is kept.
+    """
+    name, step, time, value = point
+    if tx.dialect.name != "postgresql":
+        head = run_head(tx, project, run_id)
+        return head, put_points(tx, project, run_id, head, [point]) if head is not None and head.lifecycle == "active" else 0
+    nan = value != value
+    kept = (project, run_id, name, step, time, 0.0 if nan else value, int(nan))
+    found = fetch(tx, _PUT_POINT, project, run_id, *kept, None if nan else value, last=True)
+    return (Head(*found[0][:-1]), found[0][-1]) if found else (None, 0)
 
 
 def _known_steps(tx: Connection, project: str, run_id: str, names: list[str]) -> dict[str, int]:
