@@ -60,6 +60,8 @@ class VirtualClock:
 
 def utc(moment: dt.datetime) -> dt.datetime:
     """`moment` in UTC; a naive one is taken to be UTC."""
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -69,7 +71,8 @@ def micros(moment: dt.datetime) -> int:
     >>> micros(dt.datetime(1970, 1, 1, 0, 0, 1))
     1000000
     """
-    return (utc(moment) - EPOCH) // dt.timedelta(microseconds=1)
+    since = utc(moment) - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_micros(value: int) -> dt.datetime:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -271,16 +272,17 @@ def changed_one(error: TreadleError) -> ProtocolError | None:
 # ── histories ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def told(measured: Point) -> dict[str, Any]:
-    """A measurement as clients read it."""
-    value, time = measured.value, measured.time
-    plain = type(value) is float and value - value == 0.0
-    return {
-        "key": measured.key,
-        "value": value if plain else words.value(value),
-        "timestamp": 0 if time is None else time // 1000,
-        "step": measured.step,
-    }
+def told(points: Iterable[Point]) -> list[dict[str, Any]]:
+    """Measurements as clients read them."""
+    return [
+        {
+            "key": p.key,
+            "value": v if type(v := p.value) is float and v - v == 0.0 else words.value(v),
+            "timestamp": 0 if (time := p.time) is None else time // 1000,
+            "step": p.step,
+        }
+        for p in points
+    ]
 
 
 def _points(context: Context, key: str, run_ids: list[str], *, most: int = 0, limit: int | None = None, page: str | None = None) -> Any:
@@ -314,7 +316,7 @@ def history(context: Context, request: History) -> Any:
     found, page = _points(
         context, request.metric_key, [run_id], limit=min(request.max_results or PAGE, PAGE), page=request.page_token or None
     )
-    answer: dict[str, Any] = {"metrics": [told(p) for p in found[run_id]]} if found[run_id] else {}
+    answer: dict[str, Any] = {"metrics": told(found[run_id])} if found[run_id] else {}
     if page:
         answer["next_page_token"] = page
     return answer
@@ -340,7 +342,7 @@ def bulk(context: Context, request: Bulk) -> Any:
         return {"metrics": []}
     limit = min(max(request.max_results, 1), BULK)
     found, _ = _points(context, request.metric_key, sorted(set(request.run_id)), limit=limit)
-    points = [{**told(p), "run_id": run_id} for run_id in sorted(found) for p in found[run_id]]
+    points = [{**point, "run_id": run_id} for run_id in sorted(found) for point in told(found[run_id])]
     return {"metrics": points[:limit]}
 
 

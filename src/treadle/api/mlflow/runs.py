@@ -179,13 +179,20 @@ def info(context: Context, run: TrackedRun) -> dict[str, Any]:
 def told(context: Context, run: TrackedRun) -> dict[str, Any]:
     """A run with everything that was logged to it. A run of ours has its name in no tag, where clients look for it."""
     tags = {**run.tags, NAME_TAG: run.name} if run.name and NAME_TAG not in run.tags and run.run_id.startswith("run_") else run.tags
-    data = {"metrics": [measures.told(p) for p in run.metrics], "params": words.pairs(run.params), "tags": words.pairs(tags)}
-    read = [{"model_id": m.model_id} for m in run.models if m.role == "input"]
+    data: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
+    if run.metrics:
+        data["metrics"] = measures.told(run.metrics)
+    if run.params:
+        data["params"] = words.pairs(run.params)
+    if tags:
+        data["tags"] = words.pairs(tags)
+    if run.inputs:
+        inputs["dataset_inputs"] = [_input(i) for i in run.inputs]
+    if read := [{"model_id": m.model_id} for m in run.models if m.role == "input"]:
+        inputs["model_inputs"] = read
     made = [{"model_id": m.model_id, "step": m.step} for m in run.models if m.role == "output"]
-    inputs = {"dataset_inputs": [_input(i) for i in run.inputs], "model_inputs": read}
-    found: dict[str, Any] = {"info": info(context, run), "data": words.known_keys(data), "inputs": words.known_keys(inputs)}
-    found["outputs"] = {"model_outputs": made} if made else {}
-    return found
+    return {"info": info(context, run), "data": data, "inputs": inputs, "outputs": {"model_outputs": made} if made else {}}
 
 
 def _input(given: RunInput) -> dict[str, Any]:
