@@ -22,6 +22,12 @@ _IDLE, _IN_ERROR, _OK, _OFF = 0, 3, 0, 0  # PQTRANS_IDLE, PQTRANS_INERROR, CONNE
 _DONE, _SYNC = (1, 2), 10  # PGRES_COMMAND_OK and PGRES_TUPLES_OK, PGRES_PIPELINE_SYNC
 
 
+def _array(texts: list[str]) -> bytes:
+    """Texts as a literal of PostgreSQL's array of them."""
+    quoted = ('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
+    return f"{{{','.join(quoted)}}}".encode()
+
+
 #: How a value travels, by its type; those of other types by the first of these that they are too.
 _PACK: dict[type, Callable[[Any], bytes | None]] = {
     str: str.encode,
@@ -30,6 +36,7 @@ _PACK: dict[type, Callable[[Any], bytes | None]] = {
     int: lambda value: int.__repr__(value).encode(),
     float: lambda value: float.__repr__(value).encode(),
     bytes: lambda value: b"\\x" + value.hex().encode(),
+    list: _array,
 }
 
 
@@ -100,7 +107,16 @@ class Session:
         place = len(asked) - 1
         if last and self.ending:
             asked.append(self._asked("COMMIT", ()))
-        result = self._answers(asked, committing=len(asked) - 1 > place)[place]
+        return self._outcome(self._answers(asked, committing=len(asked) - 1 > place)[place])
+
+    def run_together(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Outcome]:
+        """Run several statements, none of which needs another's answer, in one message: what each found, in order."""
+        own = [self._asked(statement, values) for statement, values in statements]
+        asked = [*self._opening(), *self._waiting, *own]
+        self._waiting.clear()
+        return [self._outcome(result) for result in self._answers(asked)[len(asked) - len(own) :]]
+
+    def _outcome(self, result: Any) -> Outcome:
         self._reader.set_pgresult(result)
         rows: list[tuple[Any, ...]] = self._reader.load_rows(0, result.ntuples, tuple) if result.ntuples else []
         self._reader.set_pgresult(None)

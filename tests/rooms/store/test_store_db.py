@@ -358,6 +358,36 @@ def test_what_need_not_be_waited_for_is_written_in_order_and_undone_with_the_res
     assert names(database) == {"x1"}
 
 
+ODD = ["plain", "", "NULL", "a,b", "{c}", 'd"e', "f\\g", "\\", '"', " h ", "ü—語", "i\nj"]
+
+
+def test_ids_of_any_form_are_found_among_others(database):
+    database.write(lambda tx: [home.put_value(tx, name, name) for name in ODD])
+    with database.read() as connection:
+        for asked in (ODD, ODD[3:8], ["nobody"]):
+            ((some, condition, values),) = driver.among(connection, "name", asked)
+            found = fetch(connection, f"SELECT name FROM home WHERE {condition}", *values)
+            assert sorted(name for (name,) in found) == sorted({*some} & {*ODD})
+        assert list(driver.among(connection, "name", [])) == []
+        assert [len(some) for some, _, _ in driver.among(connection, "name", [str(n) for n in range(1001)])] == [500, 500, 1]
+
+
+def test_statements_that_go_together_see_what_was_written_before_them_and_stop_at_an_error(database):
+    def write(tx):
+        upsert.insert_later(tx, t.home, {"name": "x1", "value": "v"})
+        return driver.fetch_together(tx, [("SELECT value FROM home WHERE name = ?", ("x1",)), ("SELECT ? || ?", ("a", "b"))])
+
+    for _ in range(4):  # prepared on the third
+        database.write(lambda tx: fetch(tx, "DELETE FROM home WHERE name = 'x1' RETURNING name"))
+        assert database.write(write) == [[("v",)], [("ab",)]]
+    with database.read() as connection:
+        assert driver.fetch_together(connection, []) == []
+        with pytest.raises(exc.DBAPIError, match="nowhere"):
+            driver.fetch_together(connection, [("SELECT 1", ()), ("SELECT 1 FROM nowhere", ())])
+    with database.read() as connection:
+        assert driver.fetch_together(connection, [("SELECT 1", ()), ("SELECT 2", ())]) == [[(1,)], [(2,)]]
+
+
 def test_a_last_statement_is_committed_with_its_transaction_and_no_sooner(database):
     """Where nothing follows it travels with the commit on PostgreSQL; where something may, it does not."""
 
