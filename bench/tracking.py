@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--store", default="", help="postgresql://user@host: a database of its own is made there")
     parser.add_argument("--peer", action="store_true", help=f"a stock mlflow server beside it, up to {PEER_MOST:,} runs")
-    told = "writes: the peer has a database of its own there too; its environment needs psycopg[binary]"
+    told = "writes and searches: the peer has a database of its own there too; its environment needs psycopg[binary]"
     parser.add_argument("--peer-on-store", action="store_true", help=told)
     parser.add_argument("--only", choices=["start", "writes", "search", "history", "writers"], nargs="+")
     asked = parser.parse_args()
@@ -269,7 +269,8 @@ def main() -> None:
             writing(Path(folder), store(), parts, peered=asked.peer, beside=store() if asked.peer_on_store else "")
         if "search" in parts:
             for count in asked.runs:
-                finding(Path(folder), store(), count, peered=asked.peer and count <= PEER_MOST)
+                theirs = store() if asked.peer_on_store else ""
+                finding(Path(folder), store(), count, peered=asked.peer and count <= PEER_MOST, beside=theirs)
 
 
 @contextlib.contextmanager
@@ -332,17 +333,17 @@ def writing(folder: Path, store: str, parts: list[str], *, peered: bool, beside:
         survives(home, store)
 
 
-def finding(folder: Path, store: str, count: int, *, peered: bool) -> None:
+def finding(folder: Path, store: str, count: int, *, peered: bool, beside: str = "") -> None:
     print(f"── {count:,} runs in one experiment, pages of 100", flush=True)
     home = new(folder, f"search-{count}")
-    beside: dict[str, Any] = {}
+    theirs: dict[str, Any] = {}
     if peered:
         here = new(folder, f"peer-{count}", make=True)
-        with peer(here) as server:
+        with peer(here, beside) as server:
             experiment = server.call("POST", "experiments/create", {"name": "search"})["experiment_id"]
-        fill_mlflow(here / "mlflow.db", count, int(experiment))
-        with peer(here) as server:
-            beside = searches(server, experiment)
+        fill_mlflow(beside or here / "mlflow.db", count, int(experiment))
+        with peer(here, beside) as server:
+            theirs = searches(server, experiment)
     with treadle(home, store) as server:
         experiment = server.call("POST", "experiments/create", {"name": "search"})["experiment_id"]
     began = time.perf_counter()
@@ -350,7 +351,7 @@ def finding(folder: Path, store: str, count: int, *, peered: bool) -> None:
     print(f"{'(filled in bulk)':58}{time.perf_counter() - began:9.2f} s", flush=True)
     with treadle(home, store) as server:
         for name, measured in searches(server, experiment).items():
-            show(name, server, measured, beside.get(name))
+            show(name, server, measured, theirs.get(name))
 
 
 def new(folder: Path, name: str, *, make: bool = False) -> Path:

@@ -4,7 +4,6 @@ A run has 10 params, 10 metrics and 5 tags. Param `rare` is `a` for ten runs, `c
 """
 
 import hashlib
-import itertools
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -128,39 +127,46 @@ def _copy(tx: Connection, runs: list[FakeRun], experiment: str) -> None:
 # ── MLflow's ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def fill_mlflow(file: Path, count: int, experiment: int, *, seed: int = 0) -> None:
-    """Runs into the SQLite file of a stock server that has made its tables."""
-    with sqlite3.connect(file, timeout=60) as connection:
-        for some in _chunks(fake_runs(count, seed)):
-            _insert_mlflow(connection, some, experiment)
-    connection.close()
+def fill_mlflow(where: Path | str, count: int, experiment: int, *, seed: int = 0) -> None:
+    """Runs into the SQLite file, or the PostgreSQL database, of a stock server that has made its tables."""
+    parts = (part for some in _chunks(fake_runs(count, seed)) for part in _tables_of_mlflow(some, experiment))
+    if isinstance(where, Path):
+        with sqlite3.connect(where, timeout=60) as connection:
+            for table, columns, rows in parts:
+                marks = ", ".join("?" * len(columns))
+                connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+        connection.close()
+        return
+    import psycopg
+
+    with psycopg.connect(where, autocommit=True) as connection:
+        for table, columns, rows in parts:
+            with connection.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()) as copy:
+                for row in rows:
+                    copy.write_row(row)
+        connection.execute("VACUUM ANALYZE")
 
 
-def _insert_mlflow(connection: sqlite3.Connection, runs: list[FakeRun], experiment: int) -> None:
+def _tables_of_mlflow(runs: list[FakeRun], experiment: int) -> list[tuple[str, tuple[str, ...], list[tuple[Any, ...]]]]:
     words = {"finished": "FINISHED", "failed": "FAILED", "cancelled": "KILLED", "running": "RUNNING"}
     heads = [
-        {
-            "run_uuid": r.run_id,
-            "name": r.tags["mlflow.runName"],
-            "source_type": "UNKNOWN",
-            "source_name": "",
-            "entry_point_name": "",
-            "user_id": "",
-            "status": words[r.state],
-            "start_time": r.start,
-            "end_time": r.end,
-            "source_version": "",
-            "lifecycle_stage": "active",
-            "artifact_uri": f"mlflow-artifacts:/{experiment}/{r.run_id}/artifacts",
-            "experiment_id": experiment,
-        }
+        (
+            *(r.run_id, r.tags["mlflow.runName"], "UNKNOWN", "", "", "", words[r.state], r.start, r.end, "", "active"),
+            f"mlflow-artifacts:/{experiment}/{r.run_id}/artifacts",
+            experiment,
+        )
         for r in runs
     ]
-    names = list(heads[0])
-    connection.executemany(f"INSERT INTO runs ({', '.join(names)}) VALUES ({', '.join(':' + n for n in names)})", heads)
-    for table in ("metrics", "latest_metrics"):
-        rows = [(k, v, r.start, r.run_id, 0, 0) for r in runs for k, v in r.metrics.items()]
-        connection.executemany(f"INSERT INTO {table} (key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, ?)", rows)
-    for table in ("params", "tags"):
-        pairs = itertools.chain.from_iterable([(k, v, r.run_id) for k, v in getattr(r, table).items()] for r in runs)
-        connection.executemany(f"INSERT INTO {table} (key, value, run_uuid) VALUES (?, ?, ?)", pairs)
+    names = (
+        *("run_uuid", "name", "source_type", "source_name", "entry_point_name", "user_id", "status", "start_time", "end_time"),
+        *("source_version", "lifecycle_stage", "artifact_uri", "experiment_id"),
+    )
+    point, pair = ("key", "value", "timestamp", "run_uuid", "step", "is_nan"), ("key", "value", "run_uuid")
+    measured = [(k, v, r.start, r.run_id, 0, False) for r in runs for k, v in r.metrics.items()]
+    return [
+        ("runs", names, heads),
+        ("metrics", point, measured),
+        ("latest_metrics", point, measured),
+        ("params", pair, [(k, v, r.run_id) for r in runs for k, v in r.params.items()]),
+        ("tags", pair, [(k, v, r.run_id) for r in runs for k, v in r.tags.items()]),
+    ]
