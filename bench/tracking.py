@@ -59,9 +59,11 @@ def measure(server: Server, call: Callable[[], Any], *, least: int = 5, most: in
     return (server.cpu_ms() - began) / count, (server.backend_ms() - backend) / count, statistics.median(walls)
 
 
-def in_turn(calls: Sequence[tuple[Server, Callable[[], Any]]], *, rounds: int = 5, most: int = 400) -> list[tuple[float, float, float]]:
-    """`measure` of the same call to several servers, a fifth of it here and a fifth there, so that what else the machine does is shared."""
-    found = [[measure(server, call, most=most // rounds) for server, call in calls] for _ in range(rounds)]
+def in_turn(
+    calls: Sequence[tuple[Server, Callable[[], Any]]], *, rounds: int = 5, least: int = 5, most: int = 400
+) -> list[tuple[float, float, float]]:
+    """`measure` of the same call to several servers, a part of it here and a part there, so that what else the machine does is shared."""
+    found = [[measure(server, call, least=least, most=most // rounds) for server, call in calls] for _ in range(rounds)]
     return [tuple(statistics.fmean(of) for of in zip(*rounds_of, strict=True)) for rounds_of in zip(*found, strict=True)]  # type: ignore[misc]
 
 
@@ -157,16 +159,23 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
-def searches(server: Server, experiment: str) -> dict[str, tuple[float, float, float]]:
-    found = {}
+def searches(places: Sequence[tuple[Server, str]]) -> Iterator[tuple[str, list[tuple[float, float, float]]]]:
+    """What each search costs each of the servers, in its experiment."""
     for name, asked in SEARCHES.items():
-        body = {"experiment_ids": [experiment], "max_results": 100, **asked}
-        found[name] = measure(server, lambda body=body: server.call("POST", "runs/search", body), least=3, most=60)
-        token = server.call("POST", "runs/search", body).get("next_page_token")
-        if token:
-            following = {**body, "page_token": token}
-            found[f"{name}: next page"] = measure(server, lambda body=following: server.call("POST", "runs/search", body), least=3, most=60)
-    return found
+        bodies = [{"experiment_ids": [experiment], "max_results": 100, **asked} for _, experiment in places]
+        yield name, _search(places, bodies)
+        tokens = [server.call("POST", "runs/search", body).get("next_page_token") for (server, _), body in zip(places, bodies, strict=True)]
+        if all(tokens):
+            following = [{**body, "page_token": token} for body, token in zip(bodies, tokens, strict=True)]
+            yield f"{name}: next page", _search(places, following)
+
+
+def _search(places: Sequence[tuple[Server, str]], bodies: Sequence[dict[str, Any]]) -> list[tuple[float, float, float]]:
+    calls = [
+        (server, lambda server=server, body=body: server.call("POST", "runs/search", body))
+        for (server, _), body in zip(places, bodies, strict=True)
+    ]
+    return in_turn(calls, rounds=3, least=3, most=90)
 
 
 def history(server: Server, experiment: str, points: int = 100_000) -> tuple[float, float, float]:
@@ -336,22 +345,21 @@ def writing(folder: Path, store: str, parts: list[str], *, peered: bool, beside:
 def finding(folder: Path, store: str, count: int, *, peered: bool, beside: str = "") -> None:
     print(f"── {count:,} runs in one experiment, pages of 100", flush=True)
     home = new(folder, f"search-{count}")
-    theirs: dict[str, Any] = {}
-    if peered:
-        here = new(folder, f"peer-{count}", make=True)
-        with peer(here, beside) as server:
-            experiment = server.call("POST", "experiments/create", {"name": "search"})["experiment_id"]
-        fill_mlflow(beside or here / "mlflow.db", count, int(experiment))
-        with peer(here, beside) as server:
-            theirs = searches(server, experiment)
     with treadle(home, store) as server:
         experiment = server.call("POST", "experiments/create", {"name": "search"})["experiment_id"]
     began = time.perf_counter()
     fill(store or Layout(home).database_url, count, experiment)
     print(f"{'(filled in bulk)':58}{time.perf_counter() - began:9.2f} s", flush=True)
-    with treadle(home, store) as server:
-        for name, measured in searches(server, experiment).items():
-            show(name, server, measured, theirs.get(name))
+    with contextlib.ExitStack() as servers:
+        places = [(servers.enter_context(treadle(home, store)), experiment)]
+        if peered:
+            here = new(folder, f"peer-{count}", make=True)
+            with peer(here, beside) as server:
+                theirs = server.call("POST", "experiments/create", {"name": "search"})["experiment_id"]
+            fill_mlflow(beside or here / "mlflow.db", count, int(theirs))
+            places.append((servers.enter_context(peer(here, beside)), theirs))
+        for name, measured in searches(places):
+            show(name, places[0][0], *measured)
 
 
 def new(folder: Path, name: str, *, make: bool = False) -> Path:

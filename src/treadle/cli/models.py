@@ -35,7 +35,7 @@ from treadle.operations.registry import (
 from treadle.records.clock import seconds
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
-from treadle.records.models import Comparison, ModelVersion, RegisteredModel, Removal
+from treadle.records.models import IMAGE_TAG, Comparison, ModelVersion, RegisteredModel, Removal
 
 
 class Models(click.Group):
@@ -200,6 +200,24 @@ def tag(session: Session, thing: str, tags: tuple[str, ...], remove: tuple[str, 
     else:
         done = session.call(UpdateModel(project=name, model=thing, tags=given, remove_tags=list(remove)))
     said(session, done, f"{thing}: {show.cell(done.tags) or 'no tags'}")
+
+
+@models.command()
+@click.argument("version", metavar="MODEL@NUMBER")
+@click.argument("image", metavar="IMAGE@sha256:…")
+@verb(project=True)
+def image(session: Session, version: str, image: str, project: str | None) -> None:
+    """Say which container image a version is in, by the image's digest.
+
+    Found again by that: treadle models search "tags.`treadle.image` = '…'".
+
+    \b
+    Example:
+      treadle models image delay@12 registry.example.org/delay@sha256:9f86d081…
+    """
+    model, number = version_of(version)
+    done = session.call(SetVersionTags(project=session.project(project), model=model, number=number, tags={IMAGE_TAG: image}))
+    said(session, done, f"{version} is in {image}")
 
 
 @models.command()

@@ -81,6 +81,10 @@ class Signature(Struct, frozen=True, kw_only=True):
     classes: tuple[str, ...] = ()
 
 
+#: The tag of a version that holds the container image it is in, by digest.
+IMAGE_TAG = "treadle.image"
+
+
 class Fitted(Struct, frozen=True, kw_only=True):
     """A trained model as a fit step returns it, before it is sealed: plain bytes in a format that needs no unpickling.
 

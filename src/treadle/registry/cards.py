@@ -18,7 +18,7 @@ from treadle.records.calls import Call
 from treadle.records.clock import Clock
 from treadle.records.definitions import definition_digest
 from treadle.records.errors import TreadleError
-from treadle.records.models import CARD_SECTIONS, Card, CardField, CardSection, CardTable, RegisteredModel
+from treadle.records.models import CARD_SECTIONS, IMAGE_TAG, Card, CardField, CardSection, CardTable, RegisteredModel
 from treadle.registry import card_text, policy
 from treadle.registry.evidence import Evidence, gather, restricted
 from treadle.registry.moves import model_node, model_of, version_of
@@ -177,7 +177,8 @@ def _overview(evidence: Evidence, model: RegisteredModel) -> CardSection:
         version_before=v.previous,
         bundle=v.bundle_digest or "not sealed: it can be loaded and compared, and not released",
         files=v.source,
-        tags=v.tags,
+        container_image=v.tags.get(IMAGE_TAG),
+        tags={name: value for name, value in v.tags.items() if name != IMAGE_TAG},
         pinned=v.pinned or None,
         downloads=v.downloads or None,
     )

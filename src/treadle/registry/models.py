@@ -1,5 +1,7 @@
 """The verbs of registered models: a model is a thing of its own, with a description, tags and aliases, before and besides its versions."""
 
+import re
+
 from msgspec.structs import replace
 
 from treadle.ledger import lineage
@@ -21,7 +23,7 @@ from treadle.records.calls import Call
 from treadle.records.clock import Clock
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Page, Version
-from treadle.records.models import RegisteredModel, Removal, Use
+from treadle.records.models import IMAGE_TAG, RegisteredModel, Removal, Use
 from treadle.registry import search
 from treadle.registry.moves import check_model_name, model_node, model_of, version_of
 from treadle.registry.uses import check_free, check_unused, keeping, uses
@@ -33,6 +35,8 @@ from treadle.tracking.limits import check_text, moment_of
 _MOST = 1000
 #: Characters of a tag's name and value, and of a description.
 TAG_NAME, TAG_VALUE, TEXT = 250, 100_000, 100_000
+#: A container image by digest, as the OCI distribution specification writes one: registry and name, perhaps a tag, and the digest.
+_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 
 
 class ModelVerbs:
@@ -177,6 +181,17 @@ def check_tags(tags: dict[str, str]) -> None:
     for name, value in tags.items():
         check_text(name, "name of a tag", TAG_NAME, needed=True)
         check_text(value, f"value of the tag {name[:40]!r}", TAG_VALUE)
+
+
+def check_version_tags(tags: dict[str, str]) -> None:
+    """As `check_tags`; and the container image that a version is in must be named by its digest, since a name can be moved."""
+    check_tags(tags)
+    image = tags.get(IMAGE_TAG)
+    if image is not None and not _IMAGE.fullmatch(image):
+        raise TreadleError(
+            f"{image[:200]!r} does not name a container image by its digest (registry/name@sha256: and 64 hexadecimal digits).",
+            remedy="Its registry tells it: docker inspect --format '{{index .RepoDigests 0}}' IMAGE",
+        )
 
 
 def _taken(name: str) -> TreadleError:

@@ -33,7 +33,7 @@ from treadle.records.states import VERSION_MOVES, VersionState, move
 from treadle.registry import meaning, search, sources
 from treadle.registry.compare import compare
 from treadle.registry.evidence import gather
-from treadle.registry.models import TEXT, check_tags
+from treadle.registry.models import TEXT, check_version_tags
 from treadle.registry.moves import check_model_name, draw, model_node, version_of
 from treadle.registry.places import address_of
 from treadle.registry.uses import check_unused, keeping
@@ -63,7 +63,7 @@ class VersionVerbs:
                 a number that another version has or had.
         """
         check_model_name(request.model)
-        check_tags(request.tags)
+        check_version_tags(request.tags)
         check_text(request.description, "description", TEXT)
         check_text(request.run_link, "run link", TITLE)
         check_text(request.run_id, "run", ID)
@@ -137,7 +137,7 @@ class VersionVerbs:
     def set_version_tags(self, tx: Connection, request: SetVersionTags, call: Call) -> ModelVersion | Unchanged:
         """Set and remove tags."""
         known = version_of(tx, request.project, request.model, request.number)
-        check_tags(request.tags)
+        check_version_tags(request.tags)
         tags = {k: v for k, v in {**known.tags, **request.tags}.items() if k not in request.remove}
         if tags == known.tags:
             return Unchanged(known)

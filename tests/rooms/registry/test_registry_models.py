@@ -168,6 +168,22 @@ def test_tags_stages_pins_and_descriptions(house):
     assert moved.previous == 1
 
 
+def test_a_container_image_is_named_by_its_digest_and_finds_its_version(house):
+    create(house)
+    create(house)
+    image = f"registry.example.org:5000/team/churn@sha256:{'9f' * 32}"
+    house(ops.SetVersionTags(project=P, model="churn", number=2, tags={"treadle.image": image}))
+    found = house(ops.SearchVersions(project=P, filter=f"tags.`treadle.image` = '{image}'")).items
+    assert [v.number for v in found] == [2]
+    overview = house(ops.GetCard(project=P, model="churn", number=2)).sections[0]
+    assert {f.name: f.text for f in overview.fields}["container image"] == image
+    for bad in ("churn", "churn:1.4", "churn@sha256:9f", f"churn@sha256:{'9F' * 32}", f" churn@sha256:{'9f' * 32}", ""):
+        with pytest.raises(TreadleError, match="by its digest") as caught:
+            house(ops.SetVersionTags(project=P, model="churn", number=1, tags={"treadle.image": bad}))
+        assert "RepoDigests" in caught.value.remedy
+    assert house(ops.GetModelVersion(project=P, model="churn", number=1)).tags == {}
+
+
 def test_numbers_are_not_given_twice(house):
     for _ in range(3):
         create(house)
