@@ -26,7 +26,7 @@ from treadle.records.definitions import Condition, Pipeline, Project, Trigger
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
-from treadle.records.ledger import Event, Reason, Run
+from treadle.records.ledger import Event, Reason, Run, was_replayed
 from treadle.store.db import Connection, Database
 from treadle.store.queries import ledger as runs
 from treadle.store.queries import pipelines as queries
@@ -52,6 +52,7 @@ class Met(Struct, frozen=True, kw_only=True):
     time: dt.datetime
     event_id: str | None = None
     facts: dict[str, Any] = {}
+    replayed: bool = False  # in virtual time
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -195,7 +196,14 @@ def _strong(condition: Condition, payload: Mapping[str, Any]) -> bool:
 
 
 def _met(kind: str, text: str, event: Event) -> Met:
-    return Met(kind=kind, text=text, time=event.event_time, event_id=event.event_id, facts=(event.payload or {}).get("facts") or {})
+    return Met(
+        kind=kind,
+        text=text,
+        time=event.event_time,
+        event_id=event.event_id,
+        facts=(event.payload or {}).get("facts") or {},
+        replayed=was_replayed(event),
+    )
 
 
 def _is_type(given: str, wanted: str) -> bool:
@@ -303,6 +311,21 @@ class Triggers:
                 wake.append(now)
         self._idle[key] = (sealed, "", min((w for w in wake if w is not None), default=None))
         return started
+
+    def forget_replayed(self) -> None:
+        """Let go of what a replay has left waiting (for its budget, or the next time it may fire): that was the past's, and the machine's
+        clock, years later, must not start it. What arrives from now on starts runs as ever."""
+        with self.database.read() as connection:
+            places = [(project, place) for project, place, _ in applied.environments(connection)]
+            rows = [(project, place, row) for project, place in places for row in queries.trigger_states(connection, project, place)]
+        for project, environment, row in rows:
+            facts = msgspec.convert(row.facts, Facts, strict=False)
+            if facts.waiting is None or not facts.waiting.replayed:
+                continue
+            kept = {"project": project, "environment": environment, "name": row.name, "cursor": row.cursor, "last_fired": row.last_fired}
+            kept |= {"next_cron": row.next_cron, "facts": structs.replace(facts, waiting=None)}
+            self.database.write(lambda tx, kept=kept: queries.put_trigger(tx, kept))
+            _log.warning("trigger %s: what it waited with since the replay is not started now: %s", row.name, facts.waiting.text)
 
     def _read(
         self, row: Any, trigger: Trigger, project: str, environment: str, now: dt.datetime, sealed: int

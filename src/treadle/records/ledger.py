@@ -26,6 +26,15 @@ class Event(Struct, frozen=True, kw_only=True):
     hash: str | None = None
 
 
+#: In a replay an event happened this far, in business time, from when it was recorded; or nothing is virtual about it.
+_REPLAYED = dt.timedelta(days=2)
+
+
+def was_replayed(event: Event) -> bool:
+    """Whether an event happened in virtual time."""
+    return abs(event.recorded_time - event.event_time) > _REPLAYED
+
+
 class Reason(Struct, frozen=True, kw_only=True):
     """Why a run was started: the trigger and condition that fired and the event they read, or who asked."""
 

@@ -143,6 +143,7 @@ class Loop:
 
         What a turn raises is logged, and the next turn tries again: a full disk or a database that restarts must not end the loop.
         """
+        self.triggers.forget_replayed()
         worker = threading.Thread(target=self.worker.loop, args=(stop,), name="treadle-runs")
         worker.start()
         threading.Thread(target=self._keep_house, args=(stop,), name="treadle-retention", daemon=True).start()

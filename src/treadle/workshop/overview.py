@@ -22,7 +22,7 @@ from treadle.records.calls import Call
 from treadle.records.data import DatasetVersion
 from treadle.records.definitions import Endpoint, Project
 from treadle.records.errors import TreadleError
-from treadle.records.ledger import Run
+from treadle.records.ledger import Run, was_replayed
 from treadle.records.models import Approval, ModelVersion
 from treadle.records.monitoring import Alarm, WindowReport
 from treadle.records.releases import Release
@@ -32,8 +32,6 @@ from treadle.releases.service import Releases
 from treadle.store.db import Connection
 from treadle.store.queries import workshop as queries
 
-#: In a replay the newest event happened this far, in business time, from when it was recorded; or nothing is virtual about it.
-_VIRTUAL = dt.timedelta(days=2)
 _SINCE = dt.timedelta(days=370)
 _FIGURES = 30
 #: What a replay's judge writes when it is done.
@@ -99,7 +97,7 @@ def overview(tx: Connection, rooms: Rooms, request: ops.GetOverview, call: Call)
         raise TreadleError(f"There is no endpoint {wanted!r}.", remedy=f"One of: {', '.join(names)}", code="not_found")
     endpoint = definitions.endpoints[names.index(wanted)]
     newest = rooms.ledger.list_events(tx, ledger_ops.ListEvents(project=request.project, newest=True, limit=12), call).items
-    virtual = bool(newest) and abs(newest[0].recorded_time - newest[0].event_time) > _VIRTUAL
+    virtual = bool(newest) and was_replayed(newest[0])
     # A replay's time stands where its last event happened; the machine's goes on by itself.
     now = (queries.newest_event_time(tx, request.project) if virtual else None) or call.event_time
     facts = _gather(tx, rooms, request, call, definitions, endpoint, now)

@@ -88,6 +88,35 @@ def test_pace_and_budget(watched: Any) -> None:
     assert fired == [START + 2 * DAY, START + 9 * DAY]
 
 
+def test_what_a_replay_left_waiting_is_not_started_by_the_machine_s_clock(watched: Any) -> None:
+    evaluate(watched)
+    for _ in range(2):
+        emit(watched, "treadle.performance.decayed", endpoint="delay")
+        assert len(evaluate(watched, advance=8 * DAY)) == 1
+        watched.worker().run_due()
+    emit(watched, "treadle.performance.decayed", endpoint="delay")  # its budget is spent
+    assert evaluate(watched) == []
+    triggers = Triggers(watched.database, watched)
+    triggers.forget_replayed()
+    watched.clock = VirtualClock(dt.datetime.now(dt.UTC))
+    assert evaluate(watched, triggers, advance=DAY) == []
+    emit(watched, "treadle.performance.decayed", endpoint="delay")
+    [run] = evaluate(watched, triggers, advance=DAY)
+    assert run.reason.kind == "decayed"
+
+
+def test_what_waits_in_a_home_that_lives_goes_on_waiting(watched: Any) -> None:
+    watched.clock = VirtualClock(dt.datetime.now(dt.UTC))
+    evaluate(watched, advance=0 * DAY)
+    emit(watched, "treadle.performance.decayed", endpoint="delay")
+    assert len(evaluate(watched, advance=DAY)) == 1
+    watched.worker().run_due()
+    emit(watched, "treadle.performance.decayed", endpoint="delay")
+    assert evaluate(watched, advance=0 * DAY) == []  # too soon
+    Triggers(watched.database, watched).forget_replayed()
+    assert len(evaluate(watched, advance=8 * DAY)) == 1
+
+
 def test_growth_since_the_last_training(watched: Any) -> None:
     evaluate(watched)
     emit(watched, "treadle.data.arrived", dataset="flights", rows=100)
