@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from treadle.records.tracking import Point
 from treadle.store import migrate
 from treadle.store import tables as t
 from treadle.store.db import Connection, Database
+from treadle.store.queries import run_documents
+from treadle.store.queries.run_documents import Logged
 from treadle.store.upsert import insert_rows
 
 PROJECT = "default"
@@ -84,7 +87,7 @@ def fill(url: str, count: int, experiment: str, *, seed: int = 0) -> None:
 
 
 def _tables(runs: list[FakeRun], experiment: str) -> list[tuple[Any, tuple[str, ...], list[tuple[Any, ...]]]]:
-    heads, params, tags, latest, points = [], [], [], [], []
+    heads, params, tags, latest, points, documents = [], [], [], [], [], []
     for run in runs:
         of = (PROJECT, run.run_id)
         created = run.start * 1000
@@ -95,6 +98,10 @@ def _tables(runs: list[FakeRun], experiment: str) -> list[tuple[Any, tuple[str, 
         tags += [(*of, k, experiment, created, v, v) for k, v in sorted(run.tags.items())]
         latest += [(*of, k, experiment, created, 0, created, v) for k, v in sorted(run.metrics.items())]
         points += [(*of, k, 0, created, v, 0) for k, v in sorted(run.metrics.items())]
+        if run.end is not None:  # as the call that ended it would have
+            measured = [Point(key=k, value=v, time=created) for k, v in sorted(run.metrics.items())]
+            logged = Logged(measured, dict(sorted(run.params.items())), dict(sorted(run.tags.items())))
+            documents.append((*of, run_documents.text(logged)))
     columns = (
         *("project", "run_id", "environment", "experiment", "pipeline", "state", "name", "user_name", "lifecycle", "params", "reason"),
         *("actor", "definition_digest", "project_digest", "code_digest", "environment_digest"),
@@ -107,6 +114,7 @@ def _tables(runs: list[FakeRun], experiment: str) -> list[tuple[Any, tuple[str, 
         (t.tags, pair, tags),
         (t.latest_metrics, ("project", "run_id", "name", "experiment", "created", "step", "time", "value"), latest),
         (t.metrics, ("project", "run_id", "name", "step", "time", "value", "nan"), points),
+        (t.run_documents, ("project", "run_id", "document"), documents),
     ]
 
 

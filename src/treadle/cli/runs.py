@@ -22,7 +22,6 @@ from treadle.records.ledger import Run, Step
 from treadle.records.states import RunState
 from treadle.records.tracking import TrackedRun
 
-ENDED = (RunState.finished, RunState.failed, RunState.cancelled)
 _POLL = 0.2
 _PATIENCE = 10  # seconds that an interrupted verb lets its work end
 

@@ -23,7 +23,7 @@ from treadle.records.definitions import Pipeline, Project, definition_digest
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Page, Run, Step
-from treadle.records.states import RUN_MOVES, JobState, RunState, StepState, move
+from treadle.records.states import ENDED, RUN_MOVES, JobState, RunState, StepState, move
 from treadle.store.db import Connection, Database
 from treadle.store.queries import ledger as runs
 from treadle.store.queries import pipelines as queries
@@ -31,7 +31,6 @@ from treadle.store.queries import workshop as applied
 
 #: How often a run may lose its worker without finishing a step in between: a step that kills its process must not go round forever.
 ATTEMPTS = 10
-_ENDED = (RunState.finished, RunState.failed, RunState.cancelled)
 
 
 class Pipelines:
@@ -136,7 +135,7 @@ class Pipelines:
         rows = queries.lines_after(connection, request.project, request.run_id, request.after, limit)
         items = [LogLine(number=r.number, time=r.time, step=r.step, level=r.level, text=r.text) for r in rows]
         more = len(items) == limit
-        return LogLines(items=items, ended=run.state in _ENDED and not more, page=Page(next=str(items[-1].number) if more else None))
+        return LogLines(items=items, ended=run.state in ENDED and not more, page=Page(next=str(items[-1].number) if more else None))
 
     @implements(ListTriggers)
     def list_triggers(self, connection: Connection, request: ListTriggers, call: Call) -> list[TriggerStatus]:

@@ -25,6 +25,10 @@ class RunState(StrEnum):
     cancelled = "cancelled"
 
 
+#: States of a run that has ended.
+ENDED = (RunState.finished, RunState.failed, RunState.cancelled)
+
+
 class StepState(StrEnum):
     """A journaled step of a run."""
 

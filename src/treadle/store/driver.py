@@ -55,6 +55,11 @@ def later(tx: Connection, sql: str, given: tuple[Any, ...]) -> None:
         session.later(sql, given)
 
 
+def put_off(tx: Connection, statement: str, *values: Any) -> None:
+    """`later` of a statement with question marks."""
+    later(tx, _marked(tx.dialect.name, statement), values)
+
+
 def nothing_follows(tx: Connection) -> None:
     """Say that the transaction ends with the operation that now begins: an operation's `last` statement may then travel with the commit."""
     session: Session | None = tx.info.get(SESSION)
@@ -99,6 +104,18 @@ def among(connection: Connection, column: str, ids: Sequence[str]) -> Iterator[t
             yield some, f"{column} = ANY(?)", (list(some),)
         else:
             yield some, f"{column} IN ({marks})", tuple(some)
+
+
+def of_runs(connection: Connection, table: str, project: str, run_ids: Sequence[str]) -> tuple[str, str, tuple[Any, ...]]:
+    """What reads a table's rows of some runs by its primary key, in `SELECT … FROM {source} WHERE {condition}`: both, and their values.
+
+    PostgreSQL joins an array of the ids: a plan that it keeps for any array does not know how long one is, and for `= ANY` would read a
+    table of a thousand rows from end to end.
+    """
+    if connection.dialect.name == "postgresql":
+        source = f"unnest(?::text[]) AS asked (run_id) JOIN {table} t ON t.project = ? AND t.run_id = asked.run_id"
+        return source, "TRUE", (list(run_ids), project)
+    return f"{table} t", f"t.project = ? AND t.run_id IN ({', '.join('?' * len(run_ids))})", (project, *run_ids)
 
 
 @functools.lru_cache(512)

@@ -359,6 +359,16 @@ latest_metrics = Table(
     sqlite_with_rowid=False,
 )
 
+#: What was logged to a run that has ended, as one text: a second form of its other rows, there while nothing changed since
+#: (`queries.run_documents`).
+run_documents = Table(
+    "run_documents",
+    metadata,
+    _key(PROJECT),
+    _key("run_id"),
+    Column("document", Text, nullable=False),
+)
+
 #: A file of a run, of a logged model (its id stands in `run_id`), or of nobody (""). The path may be written again.
 artifacts = Table(
     "artifacts",

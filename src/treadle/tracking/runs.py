@@ -16,7 +16,7 @@ from treadle.records.clock import SystemClock, micros
 from treadle.records.digests import canonical, digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Reason, Version
-from treadle.records.states import RunState
+from treadle.records.states import ENDED
 from treadle.records.tracking import DEFAULT_EXPERIMENT, Lifecycle, Point, RunInput, TrackedRun
 from treadle.store.db import Connection
 from treadle.store.queries import experiments as experiment_queries
@@ -38,7 +38,6 @@ MIRRORED = {
 NAME_TAG = "mlflow.runName"
 #: Most metrics, parameters and tags in one call, together.
 MOST = 20_000
-ENDED = (RunState.finished, RunState.failed, RunState.cancelled)
 _REASON = canonical(Reason(kind="demand", text="logged by a script")).decode()
 _ROLES = ("input", "output")
 
@@ -135,8 +134,11 @@ class RunVerbs:
             self._move(tx, request, head, call)
         if values:
             queries.update_run(tx, request.project, request.run_id, values)
-        known = self._known(tx, request.project, request.run_id)
-        return known if values or request.experiment is not None else Unchanged(known)
+        if not values and request.experiment is None:
+            return Unchanged(self._known(tx, request.project, request.run_id))
+        if head.state in ENDED or request.state in ENDED:
+            return queries.renew_document(tx, request.project, request.run_id)
+        return self._known(tx, request.project, request.run_id)
 
     @implements(ops.BinRun)
     def bin_run(self, tx: Connection, request: ops.BinRun, call: Call) -> TrackedRun | Unchanged:
@@ -184,6 +186,8 @@ class RunVerbs:
                     details={"missing": "tag", "name": name, "thing": "run", "id": run_id},
                 )
             changed += 1
+        if changed:
+            _renew(tx, project, run_id, head)
         return Done(changed=changed > 0)
 
     def _measure_once(self, tx: Connection, request: ops.LogBatch, call: Call) -> int:
@@ -256,6 +260,8 @@ class RunVerbs:
         new = queries.put_inputs(tx, project, run_id, head, request.inputs, now)
         new += queries.put_run_models(tx, project, run_id, request.models, now)
         lineage.add_edges(tx, edges)
+        if new:
+            _renew(tx, project, run_id, head)
         return Done(changed=new > 0)
 
     # ── what they share ──────────────────────────────────────────────────────────────────────────────────────────
@@ -319,6 +325,12 @@ def _measured(point: Point, at: int) -> queries.Value:
     if time is not None and not FIRST <= time <= LAST:
         limits.check_moment(time, "time of a metric")
     return key, step, at if time is None else time, value if type(value) is float else limits.number(value, key)
+
+
+def _renew(tx: Connection, project: str, run_id: str, head: queries.Head) -> None:
+    """What was logged to a run changed: its document, if it has one, is no longer true."""
+    if head.state in ENDED and not head.pipeline:
+        queries.renew_document(tx, project, run_id)
 
 
 def _check_active(head: queries.Head | None, project: str, run_id: str) -> queries.Head:

@@ -11,8 +11,8 @@ from treadle.store.upsert import insert_new, insert_or_update
 
 DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
-#: Tables whose rows keep no blobs alive: events and answers under idempotency keys tell of blobs, and the rest has numbers and names.
-#: Every other table does, one that is added later too.
+#: Tables whose rows keep no blobs alive: events and answers under idempotency keys tell of blobs, documents of runs repeat other
+#: rows, and the rest has numbers and names. Every other table does, one that is added later too.
 _SILENT = (
     t.home,
     t.actors,
@@ -24,6 +24,7 @@ _SILENT = (
     t.cursors,
     t.metrics,
     t.latest_metrics,
+    t.run_documents,
     t.logged_model_metrics,
     t.log_lines,
     t.webhook_deliveries,

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row, bindparam, exc, func, literal, select, t
 
 from treadle.records.clock import micros
 from treadle.records.ledger import Artifact, Edge, Metric, Reason, Run, Version
-from treadle.records.states import RunState
+from treadle.records.states import ENDED, RunState
 from treadle.records.tracking import DEFAULT_EXPERIMENT, DEFAULT_NAME
 from treadle.store import tables as t
+from treadle.store.queries import run_documents
 from treadle.store.upsert import find_row, insert_new, insert_or_update, insert_rows, upsert_rows
 
 
@@ -94,7 +95,7 @@ def move_run(
     values: dict[str, Any] = {"state": str(state), "error": error}
     if state == RunState.running:
         values["started"] = func.coalesce(r.started, literal(at, t.Time()))
-    values["ended"] = at if state in (RunState.finished, RunState.failed, RunState.cancelled) else None
+    values["ended"] = at if state in ENDED else None
     where = (r.project == project, r.run_id == run_id, r.state.in_([str(s) for s in froms]))
     row = tx.execute(update(t.runs).where(*where).values(**values).returning(*t.runs.c)).first()
     return None if row is None else _run(row)
@@ -119,9 +120,12 @@ def log_metrics(tx: Connection, project: str, run_id: str, metrics: Sequence[Met
     """
     now = micros(at)
     points = sorted({(m.key, m.step, now if m.time is None else micros(m.time), m.value) for m in metrics})
-    run = find_row(tx, t.runs, ("experiment", "created"), ("project", "run_id"), (project, run_id))
-    if run is None:
+    found = find_row(tx, t.runs, ("experiment", "created", "state"), ("project", "run_id"), (project, run_id))
+    if found is None:
         raise exc.IntegrityError("a run that is not there", None, LookupError(run_id))
+    *run, state = found
+    if state in ENDED:
+        run_documents.forget(tx, project, [run_id])
     latest = {point[0]: (project, run_id, *run, *point) for point in points}
     columns = ("project", "run_id", "experiment", "created", "name", "step", "time", "value")
     upsert_rows(tx, t.latest_metrics, columns, list(latest.values()), update=columns[-3:], newer=columns[-3:])
@@ -153,6 +157,7 @@ def set_tags(tx: Connection, project: str, run_id: str, tags: dict[str, str]) ->
     of = {"project": project, "run_id": run_id, "of_project": project, "of_run": run_id}
     rows = [{**of, "name": name, "value": value, "head": value[: t.INDEXED]} for name, value in tags.items()]
     insert_or_update(tx, t.tags, rows, columns=("value", "head"), computed=_OF_RUN)
+    run_documents.forget(tx, project, [run_id])
 
 
 def tags_of(connection: Connection, project: str, run_id: str) -> dict[str, str]:

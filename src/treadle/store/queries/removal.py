@@ -11,12 +11,16 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, literal, null, or_, select, tuple_, update
 
 from treadle.store import tables as t
+from treadle.store.queries import run_documents
 from treadle.store.upsert import insert_or_update
 
 #: Rows of one statement's IN list.
 _CHUNK = 400
 #: What has a run's id in `run_id` and is little.
-_OF_RUN = (t.params, t.tags, t.latest_metrics, t.run_inputs, t.run_models, t.artifacts, t.uploads, t.steps, t.step_cache, t.firings)
+_OF_RUN = (
+    *(t.params, t.tags, t.latest_metrics, t.run_inputs, t.run_models, t.run_documents),
+    *(t.artifacts, t.uploads, t.steps, t.step_cache, t.firings),
+)
 _OF_MODEL = (t.logged_model_params, t.logged_model_tags, t.logged_model_metrics, t.run_models)
 #: Kinds of lineage nodes that go with the last thing that was made of them. Projects and definitions are applied, and stay.
 _PRUNED = ("bundle", "model", "logged_model", "dataset", "environment", "code", "run")
@@ -196,6 +200,7 @@ def drop_runs(tx: Connection, project: str, run_ids: Sequence[str]) -> int:
         g = t.tags.c
         tx.execute(update(t.runs).where(r.project == project, r.run_id.in_(children)).values(parent_run=None))
         tx.execute(delete(t.tags).where(g.project == project, g.run_id.in_(children), g.name == _PARENT_TAG, g.value.in_(ids)))
+        run_documents.forget(tx, project, children)
     tx.execute(update(t.logged_models).where(m.project == project, m.run_id.in_(ids)).values(run_id=""))
     tx.execute(delete(t.jobs).where(j.project == project, j.job_id.in_(ids), j.kind == "run"))
     tx.execute(update(t.edges).where(e.project == project, e.run_id.in_(ids)).values(run_id=null()))
@@ -206,8 +211,10 @@ def drop_runs(tx: Connection, project: str, run_ids: Sequence[str]) -> int:
 
 def drop_models(tx: Connection, project: str, model_ids: Sequence[str]) -> int:
     """Remove logged models and all that is theirs; returns how many there were."""
-    m, a, u = t.logged_models.c, t.artifacts.c, t.uploads.c
+    m, a, u, of = t.logged_models.c, t.artifacts.c, t.uploads.c, t.run_models.c
     ids = list(model_ids)
+    users = tx.execute(select(of.run_id).where(of.project == project, of.model_id.in_(ids)).distinct()).scalars()
+    run_documents.forget(tx, project, list(users))
     for table in _OF_MODEL:
         tx.execute(delete(table).where(table.c.project == project, table.c.model_id.in_(ids)))
     tx.execute(delete(t.artifacts).where(a.project == project, a.run_id.in_(ids)))

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, delete, select, update
 
 from treadle.records.clock import from_micros
-from treadle.records.states import RunState
+from treadle.records.states import ENDED, RunState
 from treadle.records.tracking import (
     Lifecycle,
     Point,
@@ -19,7 +19,9 @@ from treadle.records.tracking import (
     TrackedRun,
 )
 from treadle.store import tables as t
-from treadle.store.driver import among, chunks, fetch, fetch_together, run
+from treadle.store.driver import chunks, fetch, fetch_together, of_runs, run
+from treadle.store.queries import run_documents
+from treadle.store.queries.run_documents import Logged
 from treadle.store.upsert import insert_rows, upsert_rows
 
 
@@ -35,10 +37,11 @@ class Head(NamedTuple):
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_RUN = (
-    "run_id, environment, experiment, pipeline, state, name, user_name, lifecycle, actor, git_revision, parent_run, "
-    "created, started, ended, deleted, error, code_digest, environment_digest"
+_COLUMNS = (
+    *("run_id", "experiment", "pipeline", "state", "name", "user_name", "lifecycle", "actor", "git_revision", "parent_run"),
+    *("created", "started", "ended", "deleted", "error"),
 )
+_RUN = ", ".join(f"t.{name}" for name in _COLUMNS)
 _NEW_RUN = (
     "project",
     "run_id",
@@ -116,52 +119,90 @@ def tracked_runs(
         wanted: (kind, name) → whether to answer it; kinds are metrics, params, tags, inputs and models, the latter two without a name.
     """
     found: dict[str, TrackedRun] = {}
-    for some, condition, values in among(connection, "run_id", run_ids):
-        where, of = f"WHERE project = ? AND {condition}", (project, *values)
-        statements = {
-            "runs": f"SELECT {_RUN} FROM runs {where}",
-            "metrics": f"SELECT run_id, name, value, step, time FROM latest_metrics {where}",
-            "params": _gathered(connection, "params", where),
-            "tags": _gathered(connection, "tags", where),
-            "inputs": _INPUTS.format(condition=condition),
-            "models": _MODELS.format(condition=condition),
-        }
-        asked = {kind: text for kind, text in statements.items() if kind not in ("inputs", "models") or wanted is None or wanted(kind, "")}
-        rows = dict(zip(asked, fetch_together(connection, [(text, of) for text in asked.values()]), strict=True))
-        metrics: dict[str, list[Point]] = {run_id: [] for run_id in some}
-        for run_id, name, value, step, time in rows["metrics"]:
-            if wanted is None or wanted("metrics", name):
-                told = worded(value) if value is None or value - value != 0.0 else value
-                metrics[run_id].append(Point(key=name, value=told, step=step, time=time))
-        params, tags = (_texts(kind, rows[kind], wanted) for kind in ("params", "tags"))
-        inputs, models = _inputs(rows.get("inputs", [])), _models(rows.get("models", []))
-        for row in rows["runs"]:
-            run_id = row[0]
-            metrics[run_id].sort(key=_key)  # SQLite reads them in this order, and sorting what is sorted is quicker than asking it to
-            own = (params.get(run_id, {}), tags.get(run_id, {}))
-            found[run_id] = _tracked(project, row, metrics[run_id], *own, inputs.get(run_id, []), models.get(run_id, []))
+    for some, _ in chunks(run_ids):
+        source, condition, values = of_runs(connection, "runs", project, some)
+        rows = fetch(connection, f"SELECT {_RUN}, {run_documents.COLUMN} FROM {source} WHERE {condition}", *values)
+        logged = {row[0]: _part(run_documents.read(row[-1]), wanted) for row in rows if row[-1] is not None}
+        if len(logged) < len(rows):
+            logged |= logged_to(connection, project, [row[0] for row in rows if row[-1] is None], wanted=wanted)
+        for row in rows:
+            found[row[0]] = _tracked(project, row, logged[row[0]])
     return [found[run_id] for run_id in run_ids if run_id in found]
+
+
+def logged_to(
+    connection: Connection, project: str, run_ids: Sequence[str], *, wanted: Callable[[str, str], bool] | None = None
+) -> dict[str, Logged]:
+    """What was logged to a few hundred runs, as their rows have it, by run; `wanted` as for `tracked_runs`."""
+    kinds = [kind for kind in _KINDS if kind in ("metrics", "params", "tags") or wanted is None or wanted(kind, "")]
+    statements = [_statement(connection, kind, project, run_ids) for kind in kinds]
+    rows = dict(zip(kinds, fetch_together(connection, statements), strict=True))
+    metrics: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
+    for run_id, name, value, step, time in rows["metrics"]:
+        if wanted is None or wanted("metrics", name):
+            told = worded(value) if value is None or value - value != 0.0 else value
+            metrics[run_id].append(Point(key=name, value=told, step=step, time=time))
+    params, tags = (_texts(kind, rows[kind], wanted) for kind in ("params", "tags"))
+    inputs, models = _inputs(rows.get("inputs", [])), _models(rows.get("models", []))
+    for points in metrics.values():
+        points.sort(key=_key)  # SQLite reads them in this order, and sorting what is sorted is quicker than asking it to
+    return {
+        run_id: Logged(points, params.get(run_id, {}), tags.get(run_id, {}), inputs.get(run_id, []), models.get(run_id, []))
+        for run_id, points in metrics.items()
+    }
+
+
+def _part(logged: Logged, wanted: Callable[[str, str], bool] | None) -> Logged:
+    """What is wanted of what was logged to a run."""
+    if wanted is None:
+        return logged
+    return Logged(
+        metrics=[point for point in logged.metrics if wanted("metrics", point.key)],
+        params={name: value for name, value in logged.params.items() if wanted("params", name)},
+        tags={name: value for name, value in logged.tags.items() if wanted("tags", name)},
+        inputs=logged.inputs if wanted("inputs", "") else [],
+        models=logged.models if wanted("models", "") else [],
+    )
+
+
+def renew_document(tx: Connection, project: str, run_id: str) -> TrackedRun:
+    """Write a run's document anew from its rows, where a run like this has one; the run, which must be there."""
+    row = fetch(tx, f"SELECT {_RUN} FROM runs t WHERE t.project = ? AND t.run_id = ?", project, run_id)[0]
+    known = _tracked(project, row, logged_to(tx, project, [run_id])[run_id])
+    run_documents.keep(tx, known)
+    return known
 
 
 _key = operator.attrgetter("key")
 _texts_of_run = msgspec.json.Decoder(dict[str, str])
-_INPUTS = (
-    "SELECT i.run_id, i.name, i.digest, i.context, i.tags, d.source_type, d.source, d.schema, d.profile FROM run_inputs i "
-    "LEFT JOIN tracked_datasets d ON d.project = i.project AND d.experiment = i.experiment AND d.name = i.name AND d.digest = i.digest "
-    "WHERE i.project = ? AND i.{condition} ORDER BY i.run_id, i.created, i.name, i.digest"
-)
-_MODELS = (
-    "SELECT run_id, model_id, role, step FROM run_models WHERE project = ? AND {condition} ORDER BY run_id, recorded_time, step, model_id"
-)
+_KINDS = {
+    "metrics": ("latest_metrics", "SELECT t.run_id, t.name, t.value, t.step, t.time FROM {source} WHERE {condition}"),
+    "params": ("params", ""),
+    "tags": ("tags", ""),
+    "inputs": (
+        "run_inputs",
+        "SELECT t.run_id, t.name, t.digest, t.context, t.tags, d.source_type, d.source, d.schema, d.profile FROM {source} "
+        "LEFT JOIN tracked_datasets d ON d.project = t.project AND d.experiment = t.experiment AND d.name = t.name AND d.digest = t.digest "
+        "WHERE {condition} ORDER BY t.run_id, t.created, t.name, t.digest",
+    ),
+    "models": (
+        "run_models",
+        "SELECT t.run_id, t.model_id, t.role, t.step FROM {source} WHERE {condition} "
+        "ORDER BY t.run_id, t.recorded_time, t.step, t.model_id",
+    ),
+}
 
 
-def _gathered(connection: Connection, table: str, where: str) -> str:
-    """Parameters or tags, those of a run as one JSON object: a row each costs several times as much."""
-    if connection.dialect.name != "postgresql":
-        return f"SELECT run_id, json_group_object(name, value) FROM {table} {where} GROUP BY run_id"
-    # Run by run: grouping all at once costs it a third more.
-    own = f"SELECT json_object_agg(name, value)::text FROM {table} o WHERE o.project = r.project AND o.run_id = r.run_id"
-    return f"SELECT run_id, ({own}) FROM runs r {where}"
+def _statement(connection: Connection, kind: str, project: str, run_ids: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
+    """What reads one kind of what was logged to runs. Parameters and tags come as one JSON object a run: a row each costs several times
+    as much."""
+    table, text = _KINDS[kind]
+    if not text and connection.dialect.name == "postgresql":  # run by run: grouping all at once costs it a third more
+        own = f"SELECT json_object_agg(o.name, o.value)::text FROM {table} o WHERE o.project = ? AND o.run_id = asked.run_id"
+        return f"SELECT asked.run_id, ({own}) FROM unnest(?::text[]) AS asked (run_id)", (project, list(run_ids))
+    text = text or "SELECT t.run_id, json_group_object(t.name, t.value) FROM {source} WHERE {condition} GROUP BY t.run_id"
+    source, condition, values = of_runs(connection, table, project, run_ids)
+    return text.format(source=source, condition=condition), values
 
 
 def _texts(kind: str, rows: Sequence[Any], wanted: Callable[[str, str], bool] | None) -> dict[str, dict[str, str]]:
@@ -202,37 +243,31 @@ def _models(rows: Sequence[Any]) -> dict[str, list[RunModel]]:
     return found
 
 
-def _tracked(
-    project: str,
-    row: Any,
-    metrics: list[Point],
-    params: dict[str, str],
-    tags: dict[str, str],
-    inputs: list[RunInput],
-    models: list[RunModel],
-) -> TrackedRun:
+def _tracked(project: str, row: Any, logged: Logged) -> TrackedRun:
+    """The record of a row that begins with the columns of `_COLUMNS`."""
+    run_id, experiment, pipeline, state, name, user, lifecycle, actor, revision, parent, created, started, ended, deleted, error = row[:15]
     return TrackedRun(
         project=project,
-        run_id=row[0],
-        experiment_id=row[2],
-        pipeline=row[3],
-        state=RunState(row[4]),
-        name=row[5],
-        user=row[6],
-        lifecycle=Lifecycle(row[7]),
-        actor=row[8],
-        git_revision=row[9],
-        parent_run=row[10],
-        created=from_micros(row[11]),
-        started=_moment(row[12]),
-        ended=_moment(row[13]),
-        deleted=_moment(row[14]),
-        error=row[15],
-        metrics=metrics,
-        params=params,
-        tags=tags,
-        inputs=inputs,
-        models=models,
+        run_id=run_id,
+        experiment_id=experiment,
+        pipeline=pipeline,
+        state=RunState(state),
+        name=name,
+        user=user,
+        lifecycle=Lifecycle(lifecycle),
+        actor=actor,
+        git_revision=revision,
+        parent_run=parent,
+        created=from_micros(created),
+        started=_moment(started),
+        ended=_moment(ended),
+        deleted=_moment(deleted),
+        error=error,
+        metrics=logged.metrics,
+        params=logged.params,
+        tags=logged.tags,
+        inputs=logged.inputs,
+        models=logged.models,
     )
 
 
@@ -245,8 +280,8 @@ def worded(value: float | None) -> float | str:
 
 def tracked_of(project: str, row: dict[str, Any], params: dict[str, str], tags: dict[str, str]) -> TrackedRun:
     """The record of a row that was just inserted."""
-    told = [row.get(name) for name in _RUN.split(", ")]
-    return _tracked(project, told, [], dict(sorted(params.items())), dict(sorted(tags.items())), [], [])
+    told = [row.get(name) for name in _COLUMNS]
+    return _tracked(project, told, Logged(params=dict(sorted(params.items())), tags=dict(sorted(tags.items()))))
 
 
 def run_origin(connection: Connection, project: str, run_id: str) -> dict[str, Any]:
@@ -322,9 +357,11 @@ def put_points(tx: Connection, project: str, run_id: str, head: Head, points: Se
 
 
 _LATER = "({0}.step, {0}.time, COALESCE({0}.value, 0.0), {0}.value IS NOT NULL)"
-#: Where a run stands and, if it is not in the bin, a point of it and the latest of its name: three statements of PostgreSQL's in one.
+_ENDED = f"({', '.join(repr(str(state)) for state in ENDED)})"
+#: Where a run stands and, if it is not in the bin, a point of it and the latest of its name: four statements of PostgreSQL's in one.
 _PUT_POINT = (
     "WITH head AS (SELECT experiment, created, lifecycle, pipeline, state FROM runs WHERE project = ? AND run_id = ?), "
+    f"gone AS (DELETE FROM run_documents o USING head WHERE head.state IN {_ENDED} AND o.project = ? AND o.run_id = ?), "
     "new AS (INSERT INTO metrics (project, run_id, name, step, time, value, nan) SELECT ?, ?, ?, ?, ?, ?, ? FROM head "
     "WHERE lifecycle = 'active' ON CONFLICT DO NOTHING RETURNING project, run_id, name, step, time), "
     "latest AS (INSERT INTO latest_metrics (project, run_id, name, experiment, created, step, time, value) "
@@ -343,10 +380,14 @@ def put_point(tx: Connection, project: str, run_id: str, point: Value) -> tuple[
     name, step, time, value = point
     if tx.dialect.name != "postgresql":
         head = run_head(tx, project, run_id)
-        return head, put_points(tx, project, run_id, head, [point]) if head is not None and head.lifecycle == "active" else 0
+        if head is None or head.lifecycle != "active":
+            return head, 0
+        if head.state in ENDED:
+            run_documents.forget(tx, project, [run_id])
+        return head, put_points(tx, project, run_id, head, [point])
     nan = value != value
     kept = (project, run_id, name, step, time, 0.0 if nan else value, int(nan))
-    found = fetch(tx, _PUT_POINT, project, run_id, *kept, None if nan else value, last=True)
+    found = fetch(tx, _PUT_POINT, project, run_id, project, run_id, *kept, None if nan else value, last=True)
     return (Head(*found[0][:-1]), found[0][-1]) if found else (None, 0)
 
 

@@ -457,6 +457,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "rule_id"),
     )
     op.create_table(
+        "run_documents",
+        sa.Column("project", text(200), nullable=False),
+        sa.Column("run_id", text(200), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "run_id"),
+    )
+    op.create_table(
         "run_inputs",
         sa.Column("project", text(200), nullable=False),
         sa.Column("run_id", text(200), nullable=False),

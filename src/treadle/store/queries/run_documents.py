@@ -1,0 +1,62 @@
+"""What was logged to a run that has ended, as one text.
+
+A page of runs with ten metrics, ten parameters and five tags each is 2,500 rows, and a database needs more for finding and telling a row
+than for what is in it. Runs that have ended hardly change, so theirs are kept a second time: the document is written in the transaction
+that ends the run, and in each that changes an ended one it is written anew or goes. Where there is none, the rows are read: a document
+is never needed, only quicker. Runs of pipelines, which the engine moves and measures, and runs with a great many things have none.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Connection
+
+from treadle.records.states import ENDED
+from treadle.records.tracking import Point, RunInput, RunModel, TrackedRun
+from treadle.store.driver import among, put_off
+
+#: Metrics, parameters, tags, inputs and models that a document holds at most: it is written whole when one of them changes.
+MOST = 1000
+
+
+class Logged(Struct, frozen=True):
+    """What a document holds: what `TrackedRun` has under the same names."""
+
+    metrics: list[Point] = []
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    inputs: list[RunInput] = []
+    models: list[RunModel] = []
+
+
+#: A run's document, in a statement on runs that are called `t`.
+COLUMN = "(SELECT o.document FROM run_documents o WHERE o.project = t.project AND o.run_id = t.run_id)"
+
+read = msgspec.json.Decoder(Logged).decode
+
+
+def text(logged: Logged) -> str:
+    """The document of what was logged to a run."""
+    metrics = [{"key": p.key, "value": p.value, "step": p.step, "time": p.time} for p in logged.metrics]
+    told = {"params": logged.params, "tags": logged.tags, "inputs": logged.inputs, "models": logged.models}
+    return msgspec.json.encode({"metrics": metrics} | {name: part for name, part in told.items() if part}).decode()
+
+
+def keep(tx: Connection, known: TrackedRun) -> None:
+    """Write the document of a run as it is now, or take it away where a run like this has none."""
+    told = (known.metrics, known.params, known.tags, known.inputs, known.models)
+    if known.state not in ENDED or known.pipeline or sum(map(len, told)) > MOST:
+        forget(tx, known.project, [known.run_id])
+        return
+    statement = (
+        "INSERT INTO run_documents (project, run_id, document) VALUES (?, ?, ?) "
+        "ON CONFLICT (project, run_id) DO UPDATE SET document = excluded.document"
+    )
+    put_off(tx, statement, known.project, known.run_id, text(Logged(*told)))
+
+
+def forget(tx: Connection, project: str, run_ids: Sequence[str]) -> None:
+    """Take the documents of runs away: something else of them was changed."""
+    for _, condition, values in among(tx, "run_id", run_ids):
+        put_off(tx, f"DELETE FROM run_documents WHERE project = ? AND {condition}", project, *values)

@@ -1,0 +1,231 @@
+"""Documents of ended runs: whatever is done to a run, one that is there says what the rows say; and which runs have one."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from treadle.ledger import Dispatcher, Ledger
+from treadle.operations import ledger as ledger_ops
+from treadle.operations import tracking as ops
+from treadle.records.calls import SYSTEM
+from treadle.records.errors import TreadleError
+from treadle.records.ids import new_id
+from treadle.records.ledger import Metric
+from treadle.records.states import RunState
+from treadle.records.tracking import Lifecycle, ModelState, Point, RunInput, RunModel
+from treadle.store.blobs import LocalBlobs
+from treadle.store.driver import fetch
+from treadle.store.queries import removal, run_documents
+from treadle.store.queries import tracking as queries
+from treadle.tracking.service import services
+
+P = "p"
+
+
+@pytest.fixture
+def call(database, tmp_path):
+    blobs = LocalBlobs(tmp_path / "blobs")
+    dispatch = Dispatcher(database, [Ledger(database, blobs, heads=tmp_path / "heads"), *services(blobs)], complete=False)
+
+    def ask(request):
+        return dispatch(request, actor=SYSTEM)
+
+    ask.database = database
+    return ask
+
+
+def documents(call):
+    with call.database.read() as connection:
+        rows = fetch(connection, "SELECT run_id, document FROM run_documents WHERE project = ?", P)
+        return {run_id: (run_documents.read(text), queries.logged_to(connection, P, [run_id])[run_id]) for run_id, text in rows}
+
+
+def ended(call, run_id, state=RunState.finished, **more):
+    call(ops.StartRun(project=P, run_id=run_id, tags={"team": "red"}, params={"depth": "4"}))
+    call(ops.LogBatch(project=P, run_id=run_id, metrics=[Point(key="auc", value=0.5, step=1, time=7)]))
+    return call(ops.UpdateRun(project=P, run_id=run_id, state=state, **more))
+
+
+def got(call, run_id="r"):
+    return call(ops.GetTrackedRun(project=P, run_id=run_id))
+
+
+def test_a_run_that_ends_has_a_document_and_reads_as_before(call):
+    call(ops.StartRun(project=P, run_id="r", tags={"b": "é\n\"'", "a": "1"}, params={"z": "", "y": "2"}))
+    call(ops.CreateLoggedModel(project=P, model_id="m", name="net", run_id="r", experiment_id="0"))
+    data = RunInput(name="flights", digest="d1", source_type="http", source="https://x", schema="{}", context="train", tags={"k": "v"})
+    call(ops.LogInputs(project=P, run_id="r", inputs=[data], models=[RunModel(model_id="m", role="output", step=3)]))
+    words = [Point(key=f"w{n}", value=value, step=n, time=n) for n, value in enumerate(["NaN", "Infinity", "-Infinity", 1e-310, 0.1, -0.0])]
+    call(ops.LogBatch(project=P, run_id="r", metrics=[*words, Point(key="far", value=2.0, step=2**62, time=None)]))
+    before = got(call)
+    assert documents(call) == {}
+    answer = call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished))
+    (document, rows) = documents(call)["r"]
+    assert document == rows
+    assert got(call) == answer
+    for part in ("metrics", "params", "tags", "inputs", "models"):
+        assert getattr(answer, part) == getattr(before, part), part
+    assert [p.value for p in answer.metrics[1:4]] == ["NaN", "Infinity", "-Infinity"]
+
+
+@pytest.mark.parametrize("state", [RunState.finished, RunState.failed, RunState.cancelled])
+def test_whatever_way_it_ended(call, state):
+    ended(call, "r", state)
+    assert set(documents(call)) == {"r"}
+
+
+def test_the_page_of_a_search_has_runs_with_a_document_and_without(call):
+    ended(call, "a")
+    call(ops.StartRun(project=P, run_id="b", tags={"team": "blue"}))
+    found = call(ops.SearchRuns(project=P, columns=["params.depth", "metrics.*"]))
+    assert {r.run_id: (r.params, r.tags, [p.key for p in r.metrics]) for r in found.items} == {
+        "a": ({"depth": "4"}, {}, ["auc"]),
+        "b": ({}, {}, []),
+    }
+
+
+def test_one_that_runs_again_has_none_until_it_ends_again(call):
+    ended(call, "r")
+    call(ops.UpdateRun(project=P, run_id="r", state=RunState.running))
+    assert documents(call) == {}
+    call(ops.LogBatch(project=P, run_id="r", tags={"team": "blue"}))
+    call(ops.UpdateRun(project=P, run_id="r", state=RunState.failed))
+    assert documents(call)["r"][0].tags == {"team": "blue"}
+
+
+def test_a_tag_of_an_ended_run_is_in_its_document(call):
+    ended(call, "r")
+    call(ops.LogBatch(project=P, run_id="r", tags={"reviewed": "yes"}, remove_tags=["team"]))
+    assert documents(call)["r"][0].tags == {"reviewed": "yes"}
+
+
+def test_a_single_measurement_of_an_ended_run_takes_it_away(call):
+    ended(call, "r")
+    call(ops.LogBatch(project=P, run_id="r", metrics=[Point(key="auc", value=0.75, step=2, time=8)]))
+    assert documents(call) == {}
+    assert [p.value for p in got(call).metrics] == [0.75]
+
+
+def test_what_is_refused_leaves_it(call):
+    ended(call, "r")
+    with pytest.raises(TreadleError):
+        call(ops.LogBatch(project=P, run_id="r", params={"depth": "5"}, tags={"reviewed": "yes"}))
+    document, rows = documents(call)["r"]
+    assert document == rows
+    assert document.tags == {"team": "red"}
+
+
+def test_a_run_with_a_great_many_things_has_none(call):
+    call(ops.StartRun(project=P, run_id="r"))
+    points = [Point(key=f"m{n}", value=1.0, time=1) for n in range(run_documents.MOST)]
+    call(ops.LogBatch(project=P, run_id="r", metrics=points))
+    call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished))
+    assert set(documents(call)) == {"r"}
+    call(ops.LogBatch(project=P, run_id="r", tags={"one": "more"}))
+    assert documents(call) == {}
+    assert len(got(call).metrics) == run_documents.MOST
+
+
+def test_a_run_of_a_pipeline_has_none(call):
+    call(ledger_ops.CreateRun(project=P, run_id="r", pipeline="delay"))
+    call(ledger_ops.MoveRun(project=P, run_id="r", state="running"))
+    call(ledger_ops.MoveRun(project=P, run_id="r", state="finished"))
+    call(ops.LogBatch(project=P, run_id="r", tags={"reviewed": "yes"}))
+    call(ops.UpdateRun(project=P, run_id="r", name="nightly"))
+    assert documents(call) == {}
+    assert got(call).tags["reviewed"] == "yes"
+
+
+NAMES = st.sampled_from(["a", "b"])
+STATES = [RunState.running, RunState.finished, RunState.failed]
+ACTIONS = st.one_of(
+    st.tuples(st.just("state"), st.sampled_from(STATES)),
+    st.tuples(st.just("point"), NAMES, st.integers(0, 3)),
+    st.tuples(st.just("points"), st.lists(st.tuples(NAMES, st.integers(0, 3)), min_size=2, max_size=4)),
+    st.tuples(st.just("tag"), NAMES, st.text("xy", max_size=2)),
+    st.tuples(st.just("untag"), NAMES),
+    st.tuples(st.just("param"), NAMES, st.text("xy", max_size=2)),
+    st.tuples(st.just("input"), NAMES),
+    st.tuples(st.just("model"), NAMES),
+    st.tuples(st.just("name"), NAMES),
+    st.tuples(st.just("move"), st.sampled_from(["0", "other"])),
+    st.tuples(st.just("bin"), st.sampled_from(list(Lifecycle))),
+    st.tuples(st.just("metrics of the ledger"), NAMES, st.integers(0, 3)),
+    st.tuples(st.just("tags of the ledger"), NAMES, st.text("xy", max_size=2)),
+    st.tuples(st.just("remove the model"), NAMES),
+)
+
+
+def act(call, run_id, action):
+    kind, *given = action
+    if kind in ("model", "remove the model"):
+        model_id = f"{run_id}-{given[0]}"
+        if kind == "remove the model":
+            return call.database.write(lambda tx: removal.drop_models(tx, P, [model_id]))
+        call(ops.CreateLoggedModel(project=P, model_id=model_id, name="net", run_id=run_id, experiment_id="0"))
+        call(ops.UpdateLoggedModel(project=P, model_id=model_id, state=ModelState.ready))
+        return call(ops.LogInputs(project=P, run_id=run_id, models=[RunModel(model_id=model_id, role="output")]))
+    shared = {"project": P, "run_id": run_id}
+    made = {
+        "state": lambda state: ops.UpdateRun(**shared, state=state),
+        "point": lambda name, step: ops.LogBatch(**shared, metrics=[Point(key=name, value=step / 4, step=step, time=step)]),
+        "points": lambda some: ops.LogBatch(**shared, metrics=[Point(key=n, value=s / 8, step=s, time=s) for n, s in some]),
+        "tag": lambda name, text: ops.LogBatch(**shared, tags={name: text}),
+        "untag": lambda name: ops.LogBatch(**shared, remove_tags=[name]),
+        "param": lambda name, text: ops.LogBatch(**shared, params={name: text}),
+        "input": lambda name: ops.LogInputs(**shared, inputs=[RunInput(name=name, digest="d", source="s")]),
+        "name": lambda name: ops.UpdateRun(**shared, name=name),
+        "move": lambda experiment: ops.UpdateRun(**shared, experiment=experiment),
+        "bin": lambda lifecycle: ops.BinRun(**shared, lifecycle=str(lifecycle)),
+        "metrics of the ledger": lambda name, step: ledger_ops.LogMetrics(**shared, metrics=[Metric(key=name, value=step / 16, step=step)]),
+        "tags of the ledger": lambda name, text: ledger_ops.SetTags(**shared, tags={name: text}),
+    }[kind]
+    return call(made(*given))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(actions=st.lists(ACTIONS, min_size=1, max_size=14))
+def test_a_document_says_what_the_rows_say(call, actions):
+    run_id = new_id("run")
+    ended(call, run_id)
+    for action in actions:
+        try:
+            act(call, run_id, action)
+        except TreadleError as error:
+            if error.code not in ("bad_request", "conflict", "not_found"):
+                raise
+        document, rows = documents(call).get(run_id, (None, None))
+        assert document == rows, action
+    known = got(call, run_id)
+    if known.lifecycle == Lifecycle.deleted:
+        call(ops.BinRun(project=P, run_id=run_id, lifecycle="active"))
+    call(ops.UpdateRun(project=P, run_id=run_id, state=RunState.finished, name="at the end"))
+    document, rows = documents(call)[run_id]
+    assert document == rows
+
+
+def test_a_run_that_ends_while_others_still_log_to_it(call):
+    runs = [f"r{n}" for n in range(6)]
+    for run_id in runs:
+        call(ops.StartRun(project=P, run_id=run_id))
+
+    def log(number):
+        for run_id in runs:
+            call(ops.LogBatch(project=P, run_id=run_id, metrics=[Point(key=f"m{number}", value=1.0, step=1, time=1)]))
+            call(ops.LogBatch(project=P, run_id=run_id, tags={f"t{number}": "x"}))
+
+    def end(state):
+        for run_id in runs:
+            call(ops.UpdateRun(project=P, run_id=run_id, state=state))
+
+    with ThreadPoolExecutor(6) as pool:
+        states = (RunState.finished, RunState.running, RunState.finished)
+        for work in [*(pool.submit(log, n) for n in range(3)), *(pool.submit(end, state) for state in states)]:
+            work.result()
+    for run_id, (document, rows) in documents(call).items():
+        assert document == rows, run_id
+    for run_id in runs:
+        known = got(call, run_id)
+        assert (len(known.metrics), len(known.tags)) == (3, 3)
