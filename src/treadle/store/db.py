@@ -87,6 +87,7 @@ class Database:
             event.listen(read, "checkout", _check_alive)
             for engine in (read, write):
                 event.listen(engine, "before_cursor_execute", _flush)
+                event.listen(engine, "connect", _plan_once)
             return cls(read, write, None)
         raise TreadleError(
             f"{url.split(':')[0]!r} is no metadata database that Treadle knows.",
@@ -366,6 +367,13 @@ def _check_alive(driver: Any, _record: Any, _proxy: Any) -> None:
     """Have the pool open another connection in place of one whose server went away while nobody used it."""
     if not alive(driver):
         raise exc.DisconnectionError
+
+
+def _plan_once(driver: Any, _record: Any) -> None:
+    """Have the server keep one plan of each prepared statement. Ours are written for one index each, whatever the values are, and making
+    a plan costs it more than most of them do. By itself it goes by estimates, and makes one anew at each call for a short list of ids."""
+    driver.execute("SET plan_cache_mode = force_generic_plan")
+    driver.commit()
 
 
 def _flush(connection: Connection, *_: Any) -> None:

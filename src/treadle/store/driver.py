@@ -109,12 +109,12 @@ def among(connection: Connection, column: str, ids: Sequence[str]) -> Iterator[t
 def of_runs(connection: Connection, table: str, project: str, run_ids: Sequence[str]) -> tuple[str, str, tuple[Any, ...]]:
     """What reads a table's rows of some runs by its primary key, in `SELECT … FROM {source} WHERE {condition}`: both, and their values.
 
-    PostgreSQL joins an array of the ids: a plan that it keeps for any array does not know how long one is, and for `= ANY` would read a
-    table of a thousand rows from end to end.
+    PostgreSQL looks them up one after the other (OFFSET 0 keeps it from making a join of it): its plans are for any ids, and it does not
+    know how many those are.
     """
     if connection.dialect.name == "postgresql":
-        source = f"unnest(?::text[]) AS asked (run_id) JOIN {table} t ON t.project = ? AND t.run_id = asked.run_id"
-        return source, "TRUE", (list(run_ids), project)
+        own = f"SELECT * FROM {table} x WHERE x.project = ? AND x.run_id = asked.run_id OFFSET 0"
+        return f"unnest(?::text[]) AS asked (run_id) CROSS JOIN LATERAL ({own}) t", "TRUE", (list(run_ids), project)
     return f"{table} t", f"t.project = ? AND t.run_id IN ({', '.join('?' * len(run_ids))})", (project, *run_ids)
 
 
