@@ -89,6 +89,10 @@ class Writer:
         self.experiment = server.call("POST", "experiments/create", {"name": f"writes {secrets.token_hex(4)}"})["experiment_id"]
         self.run = self.create()
         self._steps = iter(range(10**9))
+        self.ended = self.create()
+        some = [{"key": f"m{i}", "value": i / 7, "timestamp": START, "step": 0} for i in range(10)]
+        params = [{"key": f"p{i}", "value": str(i)} for i in range(10)]
+        server.call("POST", "runs/log-batch", {"run_id": self.ended, "metrics": some, "params": params})
         if server.database:
             self._analyze()
 
@@ -104,6 +108,12 @@ class Writer:
     def one(self) -> None:
         point = {"run_id": self.run, "key": "auc", "value": 0.5, "timestamp": START, "step": next(self._steps)}
         self.server.call("POST", "runs/log-metric", point)
+
+    def end(self) -> None:
+        self.server.call("POST", "runs/update", {"run_id": self.ended, "status": "FINISHED", "end_time": START + next(self._steps)})
+
+    def tag(self) -> None:
+        self.server.call("POST", "runs/set-tag", {"run_id": self.ended, "key": "reviewed", "value": str(next(self._steps))})
 
     def names(self) -> None:
         self._batch([{"key": f"m{i}", "value": i / 7, "timestamp": START, "step": 0} for i in range(1000)])
@@ -131,6 +141,8 @@ def writes(servers: Sequence[Server]) -> dict[str, list[tuple[float, float, floa
     return {
         "log one metric": in_turn([(w.server, w.one) for w in writers]),
         "create a run": in_turn([(w.server, w.create) for w in writers]),
+        "end a run of 10 metrics and 10 params": in_turn([(w.server, w.end) for w in writers]),
+        "tag a run that has ended": in_turn([(w.server, w.tag) for w in writers]),
         "create a run, log 1,000 metrics of 1,000 names": in_turn([(w.server, w.names) for w in writers], most=50),
         "create a run, log 1,000 steps of one metric": in_turn([(w.server, w.steps) for w in writers], most=50),
     }

@@ -138,7 +138,7 @@ class RunVerbs:
             return Unchanged(self._known(tx, request.project, request.run_id))
         if head.state in ENDED or request.state in ENDED:
             return queries.renew_document(tx, request.project, request.run_id)
-        return self._known(tx, request.project, request.run_id)
+        return queries.run_of_rows(tx, request.project, request.run_id)
 
     @implements(ops.BinRun)
     def bin_run(self, tx: Connection, request: ops.BinRun, call: Call) -> TrackedRun | Unchanged:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from treadle.records.states import ENDED
 from treadle.records.tracking import Point, RunInput, RunModel, TrackedRun
-from treadle.store.driver import among, put_off
+from treadle.store.driver import put_off
 
 #: Metrics, parameters, tags, inputs and models that a document holds at most: it is written whole when one of them changes.
 MOST = 1000
@@ -58,5 +58,5 @@ def keep(tx: Connection, known: TrackedRun) -> None:
 
 def forget(tx: Connection, project: str, run_ids: Sequence[str]) -> None:
     """Take the documents of runs away: something else of them was changed."""
-    for _, condition, values in among(tx, "run_id", run_ids):
-        put_off(tx, f"DELETE FROM run_documents WHERE project = ? AND {condition}", project, *values)
+    for run_id in run_ids:
+        put_off(tx, "DELETE FROM run_documents WHERE project = ? AND run_id = ?", project, run_id)

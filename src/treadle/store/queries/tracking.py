@@ -19,7 +19,7 @@ from treadle.records.tracking import (
     TrackedRun,
 )
 from treadle.store import tables as t
-from treadle.store.driver import chunks, fetch, fetch_together, of_runs, run
+from treadle.store.driver import chunks, fetch, fetch_together, of_runs, put_off, run
 from treadle.store.queries import run_documents
 from treadle.store.queries.run_documents import Logged
 from treadle.store.upsert import insert_rows, upsert_rows
@@ -107,7 +107,7 @@ def begin_run(tx: Connection, row: dict[str, Any], tags: dict[str, str]) -> bool
 def update_run(tx: Connection, project: str, run_id: str, values: dict[str, Any]) -> None:
     """Set columns of a run; times in microseconds."""
     sets = ", ".join(f"{name} = ?" for name in values)
-    run(tx, f"UPDATE runs SET {sets} WHERE project = ? AND run_id = ?", [(*values.values(), project, run_id)])
+    put_off(tx, f"UPDATE runs SET {sets} WHERE project = ? AND run_id = ?", *values.values(), project, run_id)
 
 
 def tracked_runs(
@@ -135,8 +135,11 @@ def logged_to(
 ) -> dict[str, Logged]:
     """What was logged to a few hundred runs, as their rows have it, by run; `wanted` as for `tracked_runs`."""
     kinds = [kind for kind in _KINDS if kind in ("metrics", "params", "tags") or wanted is None or wanted(kind, "")]
-    statements = [_statement(connection, kind, project, run_ids) for kind in kinds]
-    rows = dict(zip(kinds, fetch_together(connection, statements), strict=True))
+    found = fetch_together(connection, [_statement(connection, kind, project, run_ids) for kind in kinds])
+    return _logged(run_ids, dict(zip(kinds, found, strict=True)), wanted)
+
+
+def _logged(run_ids: Sequence[str], rows: dict[str, list[Any]], wanted: Callable[[str, str], bool] | None) -> dict[str, Logged]:
     metrics: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
     for run_id, name, value, step, time in rows["metrics"]:
         if wanted is None or wanted("metrics", name):
@@ -165,10 +168,17 @@ def _part(logged: Logged, wanted: Callable[[str, str], bool] | None) -> Logged:
     )
 
 
+def run_of_rows(connection: Connection, project: str, run_id: str) -> TrackedRun:
+    """A run, which must be there, as its rows have it."""
+    own = (f"SELECT {_RUN} FROM runs t WHERE t.project = ? AND t.run_id = ?", (project, run_id))
+    statements = [own, *(_statement(connection, kind, project, [run_id]) for kind in _KINDS)]
+    (row,), *rows = fetch_together(connection, statements)
+    return _tracked(project, row, _logged([run_id], dict(zip(_KINDS, rows, strict=True)), None)[run_id])
+
+
 def renew_document(tx: Connection, project: str, run_id: str) -> TrackedRun:
-    """Write a run's document anew from its rows, where a run like this has one; the run, which must be there."""
-    row = fetch(tx, f"SELECT {_RUN} FROM runs t WHERE t.project = ? AND t.run_id = ?", project, run_id)[0]
-    known = _tracked(project, row, logged_to(tx, project, [run_id])[run_id])
+    """Write a run's document anew, where a run like this has one; the run, which must be there."""
+    known = run_of_rows(tx, project, run_id)
     run_documents.keep(tx, known)
     return known
 
