@@ -19,6 +19,8 @@ from treadle.store.queries.conditions import Sql, all_of, indexed
 #: Rows of one value are held back where a batch ends among them; so many more than wanted are read, and at most so many at once.
 MORE, _MOST = 8, 4096
 Row = Sequence[Any]
+#: A position behind all rows of one value, which go the newest first.
+LAST = (-(2**63), "")
 
 
 class Path(NamedTuple):
@@ -99,11 +101,12 @@ def _level(
     start: tuple[Any, bool] | None = None
     deeper = columns[1:]
     next_down = len(deeper) > 1  # time down, id up
+    within: Row | None = None  # a position among the rows of the value that the walk begins with
     if after:
-        if deeper and len(after) > 1:
-            for row in _level(scan, (*fixed, (columns[0], after[0])), deeper, next_down, after[1:], inclusive=False):
-                yield (after[0], *row)
-        start = (after[0], inclusive and len(after) == 1)
+        if after == LAST:
+            return
+        within = after[1:] if len(after) > 1 and after[1:] != LAST else None
+        start = (after[0], within is not None or (inclusive and len(after) == 1))
     while True:
         rows = scan.rows(fixed, columns, down=down, start=start)
         size = scan.size
@@ -114,11 +117,14 @@ def _level(
         elif rows:
             last = rows[-1][0]
             if len(rows) == size and rows[0][0] == last:
-                for row in _level(scan, (*fixed, (columns[0], last)), deeper, next_down, None, inclusive=False):
+                behind = within if after and last == after[0] else None
+                for row in _level(scan, (*fixed, (columns[0], last)), deeper, next_down, behind, inclusive=False):
                     yield (last, *row)
                 start = (last, False)
                 continue
-            yield from _sorted_groups(rows, but=last if len(rows) == size else None)
+            found = _sorted_groups(rows, but=last if len(rows) == size else None)
+            yield from found if within is None or after is None else _behind(found, after)
+            within = None
         if len(rows) < size:
             return
         start = (rows[-1][0], bool(deeper))
@@ -133,6 +139,13 @@ def _sorted_groups(rows: list[Row], *, but: Any) -> Iterator[Row]:
         if len(group) > 1:
             group.sort(key=newest_first if len(group[0]) > 2 else lambda row: row[-1])
         yield from group
+
+
+def _behind(rows: Iterator[Row], after: Row) -> Iterator[Row]:
+    """Rows without those of a position's value that are not behind it."""
+    key = newest_first if len(after) > 2 else (lambda row: row[-1])
+    end = key(after)
+    return itertools.dropwhile(lambda row: row[0] == after[0] and key(row) <= end, rows)
 
 
 def newest_first(row: Row) -> tuple[int, str]:
