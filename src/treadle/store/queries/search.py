@@ -39,7 +39,7 @@ from treadle.store.queries.conditions import (
     states,
 )
 from treadle.store.queries.orders import MISSING, NAN, NUMBER, Found, behind, needed, sort_key
-from treadle.store.queries.walks import LAST, Path, Row, merged, newest_first, walk
+from treadle.store.queries.walks import LAST, MANY, Path, Row, merged, newest_first, walk
 from treadle.store.tables import INDEXED
 
 #: So many matches of a comparison are fetched and sorted rather than met on the way through an index.
@@ -74,6 +74,7 @@ class Driver(NamedTuple):
     comparison: Comparison | None
     range: Range
     rows: list[Row] | None = None
+    many: bool = False
 
     @property
     def scans(self) -> bool:
@@ -130,6 +131,7 @@ class Plan:
         self.dialect = connection.dialect.name
         self.key = sort_key(search.orders)
         self.rarest: Comparison | None = None  # drives a walk in order of time
+        self.apart: Callable[[Any], bool] | None = None  # of a walk by the first of several orders
 
     def found(self, after: Found | None) -> Iterator[Found]:
         """The runs behind a position."""
@@ -138,7 +140,7 @@ class Plan:
         if rare is not None:
             return self._gathered(rare, after)
         if first is not None and _unindexed(first):
-            return self._gathered(Driver(None, Range("runs", "runs_created", self._stage())), after)
+            return self._gathered(Driver(None, Range("runs", "runs_created", self._stage()), many=True), after)
         if len(self.search.orders) > 1:
             return self._by_several(after)
         if after is None:
@@ -226,7 +228,7 @@ class Plan:
 
     def _gathered(self, driver: Driver, after: Found | None) -> Iterator[Found]:
         """All matches in a range, sorted."""
-        comparison, known, told = driver
+        comparison, known, told = driver.comparison, driver.range, driver.rows
         exact = comparison is not None and comparison.op not in _SCANS
         rest = [c for c in self.search.comparisons if not (exact and c is comparison)]
         where = [self._scope(), known.where]
@@ -236,11 +238,31 @@ class Plan:
         rows: list[Row] = []
         if told != []:
             text, values = all_of([*where, *self._conditions(rest, of_runs=known.table == "runs")])
-            statement = f"SELECT d.run_id, d.created FROM {indexed(self.dialect, known.table, known.by)} WHERE {text}"
-            rows = fetch(self.connection, statement, *values)
-        found = self._valued(list({row[0]: row[1] for row in rows}.items()), self.search.orders)
+            columns = [] if driver.many else [self._column(order, of_runs=known.table == "runs") for order in self.search.orders]
+            select = ", ".join(["d.run_id", "d.created", *(column.text for column in columns)])
+            statement = f"SELECT {select} FROM {indexed(self.dialect, known.table, known.by)} WHERE {text}"
+            rows = fetch(self.connection, statement, *(v for column in columns for v in column.values), *values)
+        if driver.many:
+            found = self._valued([(row[0], row[1]) for row in rows], self.search.orders)
+        else:
+            orders = list(enumerate(self.search.orders, 2))
+            once = {row[0]: row for row in rows}.values()  # a run may have read a dataset twice
+            found = [(tuple(_ranked(order, row[at]) for at, order in orders), row[1], row[0]) for row in once]
         found.sort(key=self.key)
         return behind(found, self.key, after)
+
+    def _column(self, order: Order, *, of_runs: bool) -> Sql:
+        """What `_ranked` makes a candidate's value in an order of."""
+        if order.kind != "attribute":
+            value = "COALESCE(e.value, 'NaN')" if order.kind == "metric" else "e.value"
+            where = f"FROM {TABLES[order.kind]} e WHERE e.project = ? AND e.run_id = d.run_id AND e.name = ?"
+            return Sql(f"(SELECT {value} {where})", (self.search.project, order.key))
+        if order.key in ("start_time", "run_id", "artifact_uri"):
+            return Sql({"start_time": "d.created", "run_id": "d.run_id", "artifact_uri": URI}[order.key])
+        column = {"status": "state", "end_time": "ended"}.get(order.key) or COLUMNS[order.key]
+        if of_runs:
+            return Sql(f"d.{column}")
+        return Sql(f"(SELECT r.{column} FROM runs r WHERE r.project = ? AND r.run_id = d.run_id)", (self.search.project,))
 
     def _valued(self, runs: list[tuple[str, int]], orders: Sequence[Order]) -> list[Found]:
         """Runs (id, time) with the values they are ordered by."""
@@ -294,6 +316,7 @@ class Plan:
         first = self.search.orders[0]
         start = None if after is None else Start(*after[0][0], None)
         most = max(EQUAL, self.limit)
+        self.apart = self._apart
         while True:
             groups: list[Group] = []
             waiting, wanted = 0, self.limit
@@ -301,7 +324,8 @@ class Plan:
                 rest = iter(same)
                 group = list(itertools.islice(rest, most))
                 position = after if after is not None and after[0][0] == value else None
-                equal = _equality_of(value, self.search.orders) if len(group) == most else None
+                many = len(group) == most or group[0][1:] == MANY
+                equal = _equality_of(value, self.search.orders) if many else None
                 if equal is not None:
                     break
                 groups.append(Group(value, [*group, *rest], position))
@@ -317,6 +341,10 @@ class Plan:
             yield from self._sorted(groups)
             yield from self._searched(value, equal, position)
             start = Start(*value, LAST)
+
+    def _apart(self, value: Any) -> bool:
+        """Whether runs of a value in the first order need not be read to be searched for."""
+        return (not isinstance(value, str) or len(value) < INDEXED) and _equality_of((NUMBER, value), self.search.orders) is not None
 
     def _sorted(self, groups: list[Group]) -> Iterator[Found]:
         """Runs that are equal in the first order, a value after the other."""
@@ -423,6 +451,7 @@ class Plan:
                 low=low,
                 high=high,
                 nulls=order.key in TIMES,
+                apart=self.apart,
             )
             for of in self._stages()
         ]
@@ -465,6 +494,7 @@ class Plan:
                 ("head", "created", "run_id"),
                 down=not order.ascending,
                 conditions=held,
+                apart=self.apart,
             )
             for of in self._scopes()
         ]
@@ -544,6 +574,8 @@ class Plan:
         if not paths:
             return iter(())
         batch = self.limit if len(paths) == 1 else max(8, 2 * self.limit // len(paths))
+        if batch < EQUAL:
+            paths = [path._replace(apart=None) for path in paths]
         return merged([walk(self.connection, p, position, batch=batch, inclusive=True) for p in paths], key)
 
 
@@ -552,6 +584,14 @@ def _effort(driver: Driver) -> int:
     if driver.comparison is None or driver.scans:
         return 2
     return 0 if driver.comparison.op == "=" else 1
+
+
+def _ranked(order: Order, value: Any) -> tuple[int, Any]:
+    if value is None:
+        return (MISSING, 0)
+    if order.kind == "metric" and (value == "NaN" or value != value):
+        return (NAN, 0)
+    return (NUMBER, STATUS[value] if (order.kind, order.key) == ("attribute", "status") else value)
 
 
 def _unindexed(order: Order) -> bool:

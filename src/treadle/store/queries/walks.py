@@ -21,6 +21,8 @@ MORE, _MOST = 8, 4096
 Row = Sequence[Any]
 #: A position behind all rows of one value, which go the newest first.
 LAST = (-(2**63), "")
+#: What stands behind a value in the place of rows that are too many to be read.
+MANY = (2**63 - 1, "")
 
 
 class Path(NamedTuple):
@@ -34,6 +36,7 @@ class Path(NamedTuple):
         conditions: what a row must fulfil besides.
         low, high: (value, inclusive) bounds of the first column.
         nulls: whether the first column may be NULL, which is left out.
+        apart: of which values the rows are not read where they fill a batch, but told as one (`MANY`), before all others of that value.
     """
 
     table: str
@@ -45,6 +48,7 @@ class Path(NamedTuple):
     low: tuple[Any, bool] | None = None
     high: tuple[Any, bool] | None = None
     nulls: bool = False
+    apart: Callable[[Any], bool] | None = None
 
 
 def walk(connection: Connection, path: Path, after: Row | None = None, *, batch: int = 100, inclusive: bool = False) -> Iterator[Row]:
@@ -117,10 +121,13 @@ def _level(
         elif rows:
             last = rows[-1][0]
             if len(rows) == size and rows[0][0] == last:
+                start = (last, False)
+                if len(columns) == len(scan.path.columns) and scan.path.apart is not None and scan.path.apart(last):
+                    yield (last, *MANY)
+                    continue
                 behind = within if after and last == after[0] else None
                 for row in _level(scan, (*fixed, (columns[0], last)), deeper, next_down, behind, inclusive=False):
                     yield (last, *row)
-                start = (last, False)
                 continue
             found = _sorted_groups(rows, but=last if len(rows) == size else None)
             yield from found if within is None or after is None else _behind(found, after)
