@@ -34,6 +34,7 @@ from treadle.store.queries.conditions import (
     conditions,
     index_range,
     indexed,
+    moment,
     moment_bounds,
     own_condition,
     states,
@@ -158,14 +159,19 @@ class Plan:
 
     def _rare(self, first: Order | None) -> Driver | None:
         """The comparison with the fewest matches, where they are few, and too few for a walk to meet them."""
-        own, walked = self._walk_of(first)
+        search, deleted = self.search, self.search.lifecycles == ("deleted",)
+        if not search.comparisons and not deleted:
+            return None
+        own = self._bounding(first)
         candidates: list[Driver] = []
-        for comparison in self.search.comparisons:
-            known = None if any(comparison is c for c in own) else index_range(self.dialect, comparison, self.search.lifecycles)
+        for comparison in search.comparisons:
+            known = None if any(comparison is c for c in own) else index_range(self.dialect, comparison, search.lifecycles)
             if known is not None:
                 candidates.append(Driver(comparison, known))
-        if self.search.lifecycles == ("deleted",) and (walked is None or walked.table != "runs" or walked.by != "runs_created"):
+        if deleted and not self._walks_stages(first, own):
             candidates.append(Driver(None, Range("runs", "runs_created", self._stage())))
+        if not candidates:
+            return None
         if len(candidates) == 1 and self._in_order(candidates[0].comparison, first):
             return None
         best, least = None, RARE + 1
@@ -179,31 +185,39 @@ class Plan:
         if best is not None and self._in_order(best.comparison, first):
             self.rarest = best.comparison
             return None
-        if best is None or walked is None or least <= max(FEW, 2 * self.limit):
+        if best is None or least <= max(FEW, 2 * self.limit) or (first is not None and _unindexed(first)):
             return best
-        return best if self._count(walked, PART * least + 1) > PART * least else None
+        return best if self._count(self._walk_of(first, own), PART * least + 1) > PART * least else None
 
-    def _walk_of(self, first: Order | None) -> tuple[list[Comparison], Range | None]:
-        """Of a walk by an order: the comparisons that are its bounds, and a range with all that it may read (None: there is no walk)."""
-        runs = Range("runs", "runs_created", self._stage())
-        if first is not None and _unindexed(first):
-            return [], None
-        if first is None or first.kind == "attribute":
-            key = first.key if first is not None else "start_time"
-            own = [c for c in self.search.comparisons if (c.kind, c.key) == ("attribute", key) and key in (*TIMES, "status")]
-            driving = next(filter(self._equality, self.search.comparisons), None) if key == "start_time" else None
+    def _bounding(self, first: Order | None) -> list[Comparison]:
+        """The comparisons that a walk by an order need not check, because they are where it begins and ends."""
+        kind, key = ("attribute", "start_time") if first is None else (first.kind, first.key)
+        if kind != "metric" and (kind, key) not in (("attribute", "start_time"), ("attribute", "end_time"), ("attribute", "status")):
+            return []
+        return [c for c in self.search.comparisons if (c.kind, c.key) == (kind, key) and c.value is not None]
+
+    def _walks_stages(self, first: Order | None, own: list[Comparison]) -> bool:
+        """Whether a walk by an order reads no runs but those in the search's lifecycles."""
+        if first is not None and (first.kind != "attribute" or _unindexed(first)):
+            return False
+        return self._walk_of(first, own).table == "runs"
+
+    def _walk_of(self, first: Order | None, own: list[Comparison]) -> Range:
+        """All that a walk by an order may read."""
+        every = Range("runs", "runs_created", self._stage())
+        bounds = [known for c in own if (known := index_range(self.dialect, c, self.search.lifecycles)) is not None]
+        if first is not None and first.kind != "attribute":
+            if not own:
+                return every._replace(where=among("d.lifecycle", ("active", "deleted")))
+            named = Sql("d.name = ?", (first.key,))
+            return Range(TABLES["metric"], "latest_metrics_value", all_of([named, *(known.where for known in bounds)]))
+        if first is None or first.key == "start_time":
+            driving = next(filter(self._equality, self.search.comparisons), None)
             known = driving and index_range(self.dialect, driving, self.search.lifecycles)
-            return own, known or runs
-        own = [
-            c
-            for c in self.search.comparisons
-            if first.kind == "metric" and (c.kind, c.key) == ("metric", first.key) and c.value is not None
-        ]
-        if own:
-            bounds = [index_range(self.dialect, c, self.search.lifecycles) for c in own]
-            held = [Sql("d.name = ?", (first.key,)), *(known.where for known in bounds if known is not None)]
-            return own, Range(TABLES["metric"], "latest_metrics_value", all_of(held))
-        return [], runs._replace(where=among("d.lifecycle", ("active", "deleted")))
+            if known is not None:
+                moments = [moment("d.created", c.op, c.value) for c in own if c.op != "!="]
+                return known._replace(where=all_of([known.where, *moments]))
+        return bounds[0]._replace(where=all_of([known.where for known in bounds])) if bounds else every
 
     def _in_order(self, comparison: Comparison | None, first: Order | None) -> bool:
         """Whether a comparison's index gives its matches in the order of the search, so that they need not be fetched all."""

@@ -8,7 +8,8 @@ rows as it gives, and goes on behind any position without counting.
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -137,18 +138,22 @@ def _level(
         start = (rows[-1][0], bool(deeper))
 
 
-def _sorted_groups(rows: list[Row], *, but: Any) -> Iterator[Row]:
+def _sorted_groups(rows: list[Row], *, but: Any) -> list[Row]:
     """Rows in their order, those of one value the newest first, then by id; without the last value, of which there may be more."""
-    for value, same in itertools.groupby(rows, key=lambda row: row[0]):
-        if but is not None and value == but:
-            return
-        group = [tuple(row) for row in same]
-        if len(group) > 1:
-            group.sort(key=newest_first if len(group[0]) > 2 else lambda row: row[-1])
-        yield from group
+    end = len(rows)
+    while end and but is not None and rows[end - 1][0] == but:
+        end -= 1
+    key = newest_first if len(rows[0]) > 2 else operator.itemgetter(-1)
+    found: list[Row] = []
+    begin = 0
+    for at in range(1, end + 1):
+        if at == end or rows[at][0] != rows[begin][0]:
+            found += rows[begin:at] if at - begin == 1 else sorted(rows[begin:at], key=key)
+            begin = at
+    return found
 
 
-def _behind(rows: Iterator[Row], after: Row) -> Iterator[Row]:
+def _behind(rows: Iterable[Row], after: Row) -> Iterator[Row]:
     """Rows without those of a position's value that are not behind it."""
     key = newest_first if len(after) > 2 else (lambda row: row[-1])
     end = key(after)
