@@ -48,10 +48,10 @@ RARE = 2_000
 #: So few matches of a comparison are fetched without a look at whether another has fewer.
 FEW = 100
 #: Where one in so many fulfils a comparison, the walk through all of them meets enough of its matches.
-PART = 4
+PART = 6
 #: So many runs of one value in the first of several orders, or a page of them where that is more, are no longer fetched and sorted by
 #: the others, but searched for.
-EQUAL = 100
+EQUAL = 20
 #: So many runs are looked up in one statement, each a parameter or all of them one.
 _PROBE, _PROBE_ARRAY = 400, 2000
 _SCANS = ("LIKE", "ILIKE")
@@ -335,14 +335,15 @@ class Plan:
             groups: list[Group] = []
             waiting, wanted = 0, self.limit
             for value, same in itertools.groupby(self._by_one(first, start), key=lambda f: f[0][0]):
-                rest = iter(same)
-                group = list(itertools.islice(rest, most))
+                group = [next(same)]
+                if group[0][1:] != MANY:
+                    group += itertools.islice(same, most - 1)
                 position = after if after is not None and after[0][0] == value else None
                 many = len(group) == most or group[0][1:] == MANY
                 equal = _equality_of(value, self.search.orders) if many else None
                 if equal is not None:
                     break
-                groups.append(Group(value, [*group, *rest], position))
+                groups.append(Group(value, [*group, *same], position))
                 waiting += len(groups[-1].runs) if position is None else 0
                 if waiting >= wanted or (position is not None and len(groups[-1].runs) > 1):
                     for found in self._sorted(groups):
