@@ -335,15 +335,16 @@ class Plan:
             groups: list[Group] = []
             waiting, wanted = 0, self.limit
             for value, same in itertools.groupby(self._by_one(first, start), key=lambda f: f[0][0]):
-                group = [next(same)]
+                rest = iter(same)
+                group = [next(rest)]
                 if group[0][1:] != MANY:
-                    group += itertools.islice(same, most - 1)
+                    group += itertools.islice(rest, most - 1)
                 position = after if after is not None and after[0][0] == value else None
                 many = len(group) == most or group[0][1:] == MANY
                 equal = _equality_of(value, self.search.orders) if many else None
                 if equal is not None:
                     break
-                groups.append(Group(value, [*group, *same], position))
+                groups.append(Group(value, [*group, *rest], position))
                 waiting += len(groups[-1].runs) if position is None else 0
                 if waiting >= wanted or (position is not None and len(groups[-1].runs) > 1):
                     for found in self._sorted(groups):
@@ -373,7 +374,8 @@ class Plan:
 
     def _searched(self, value: tuple[int, Any], equal: Comparison, after: Found | None) -> Iterator[Found]:
         """The same where they are many: a search of its own, in the other orders."""
-        search = self.search._replace(comparisons=(*self.search.comparisons, equal), orders=self.search.orders[1:])
+        comparisons = self.search.comparisons if equal in self.search.comparisons else (*self.search.comparisons, equal)
+        search = self.search._replace(comparisons=comparisons, orders=self.search.orders[1:])
         found = Plan(self.connection, search, self.limit).found(after and (after[0][1:], *after[1:]))
         return (((value, *values), created, run_id) for values, created, run_id in found)
 
