@@ -7,6 +7,7 @@ columns instead of a record a point.
 
 import bisect
 import fnmatch
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from treadle.operations import implements
 from treadle.operations import tracking as ops
 from treadle.records.calls import Call
 from treadle.records.errors import TreadleError
-from treadle.records.filters import Order
+from treadle.records.filters import Comparison, Order
 from treadle.records.ledger import Page
 from treadle.records.tracking import Along, Point, View
 from treadle.store.db import Connection
@@ -28,6 +29,8 @@ from treadle.tracking import filters, pages
 
 #: The longest pages, as the protocol has them; a history may come whole.
 MOST, MOST_MODELS, MOST_POINTS = 50_000, 10_000, 1_000_000
+#: Texts of searches up to so many characters are remembered.
+_REMEMBERED = 500
 #: A part of a history: what it is measured along, and its ends.
 Part = tuple[Along, int | None, int | None]
 _WHOLE: Part = (Along.step, None, None)
@@ -42,8 +45,7 @@ class SearchVerbs:
     def search_runs(self, connection: Connection, request: ops.SearchRuns, call: Call) -> ops.TrackedRuns:
         """A page of the runs that a filter finds."""
         check_limit(request.limit, MOST)
-        orders = needed(filters.parse_order(request.order_by, filters.RUNS))
-        comparisons = filters.parse_filter(request.filter, filters.RUNS)
+        comparisons, orders = _read(request.filter, tuple(request.order_by))
         experiments = [e for e in dict.fromkeys(request.experiments) if "\0" not in e]
         if not request.experiments:
             experiments = queries.experiment_ids(connection, request.project)
@@ -184,6 +186,21 @@ def thinned(points: list[listings.Point], most: int) -> list[listings.Point]:
         ends = {min(some, key=_value): None, max(some, key=_value): None}
         kept += sorted(ends)
     return [*kept, points[-1]]
+
+
+def _read(text: str | None, order_by: tuple[str, ...]) -> tuple[tuple[Comparison, ...], tuple[Order, ...]]:
+    """What a search of runs asks for; short texts, which clients send again and again, are read once."""
+    if len(text or "") + sum(map(len, order_by)) > _REMEMBERED:
+        return _read_anew(text, order_by)
+    return _read_once(text, order_by)
+
+
+def _read_anew(text: str | None, order_by: tuple[str, ...]) -> tuple[tuple[Comparison, ...], tuple[Order, ...]]:
+    orders = needed(filters.parse_order(order_by, filters.RUNS))
+    return filters.parse_filter(text, filters.RUNS), orders
+
+
+_read_once = functools.lru_cache(512)(_read_anew)
 
 
 def check_limit(limit: int, most: int) -> None:

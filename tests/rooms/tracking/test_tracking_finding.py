@@ -75,6 +75,14 @@ def test_a_found_run_is_what_it_is_when_asked_for_alone(filled):
     assert found.page.next is None
 
 
+@pytest.mark.parametrize("more", ["", f" and tags.t != '{'x' * 600}'"])
+def test_a_text_that_comes_again_is_answered_and_refused_again(filled, more):
+    for _ in range(2):
+        assert ids(find(filled, filter=f"params.kind = 'odd'{more}", order_by=["metrics.m DESC"], limit=2)) == ["r09", "r03"]
+        with refused("Invalid clause"):
+            find(filled, filter=f"params.kind = 'odd' or{more}")
+
+
 def test_columns_limit_what_is_answered(filled):
     run = find(filled, filter="run_id = 'r03'", columns=["params.k*", "inputs"]).items[0]
     assert (run.metrics, run.params, run.tags, run.models, len(run.inputs)) == ([], {"kind": "odd"}, {}, [], 1)

@@ -45,6 +45,8 @@ def put(database, count):
 
 
 METRIC = Comparison("metric", "m", ">", 0.5)
+RED = Comparison("tag", "team", "=", "r")
+RARE_PARAM = Comparison("param", "rare", "=", "a")
 BY_METRIC = (Order("metric", "m", False),)
 CASES = {
     "newest": ((), ()),
@@ -60,10 +62,12 @@ CASES = {
     "by status, a param and a metric": ((), (Order("attribute", "status"), Order("param", "common", False), *BY_METRIC)),
     "metric, by a tag and it": ((METRIC,), (Order("tag", "team", False), *BY_METRIC)),
     "by a tag that none has and a metric": ((), (Order("tag", "none"), *BY_METRIC)),
+    "by a metric and a param": ((), (*BY_METRIC, Order("param", "rare"))),
+    "a tag, by a metric": ((RED,), BY_METRIC),
     "metric and rare param": ((METRIC, Comparison("param", "rare", "=", "a")), BY_METRIC),
     "metric and common param": ((METRIC, Comparison("param", "common", "=", "a")), BY_METRIC),
-    "a tag": ((Comparison("tag", "team", "=", "r"),), ()),
-    "a tag and a time": ((Comparison("tag", "team", "=", "r"), Comparison("attribute", "start_time", "<", 900)), ()),
+    "a tag": ((RED,), ()),
+    "a tag and a time": ((RED, Comparison("attribute", "start_time", "<", 900)), ()),
     "a status": ((Comparison("attribute", "status", "=", "FAILED"),), ()),
     "a name": ((Comparison("attribute", "run_name", "LIKE", "n0.5%"),), ()),
     "times": ((Comparison("attribute", "start_time", "<", 900),), ()),
@@ -159,6 +163,83 @@ def test_sqlite_scans_and_sorts_nothing(stores, monkeypatch):
             scanned = [step for step in plan if "SCAN" in step and "SCAN c" not in step and "CONSTANT ROW" not in step]
             assert not scanned, (name, statement, plan)
             assert not any("TEMP B-TREE" in step for step in plan), (name, statement, plan)
+
+
+#: How many statements find the first page, and how many the one behind it.
+ASKED = {
+    "newest": (1, 1),
+    "by a metric": (1, 1),
+    "by start": (1, 1),
+    "by end": (1, 1),
+    "by name": (1, 1),
+    "a tag": (1, 1),  # drives whatever its matches are
+    "a status": (1, 1),
+    "a tag and a time": (1, 1),
+    "times": (1, 1),  # the ends of the walk
+    "metric and rare param": (2, None),  # the equality is counted, and fetched; the metric decides nothing
+    "by a metric and a param": (2, 2),  # the page, and what it is ordered by besides
+    "by status and start": (2, 2),  # so many of a status are not read
+    "by a param of two values and a metric": (4, 4),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_statements_that_decide_nothing_are_not_sent(stores, monkeypatch, name):
+    asked, told = SEARCHES[name], []
+    first = statements(stores[0], lambda c: told.extend(search_runs(c, asked, after=None, limit=PAGE)), monkeypatch)
+    assert len(first) == ASKED[name][0], first
+    if ASKED[name][1] is None:
+        assert len(told) < PAGE
+        return
+    following = statements(stores[0], lambda c: search_runs(c, asked, after=told[-1], limit=PAGE), monkeypatch)
+    assert len(following) == ASKED[name][1], following
+
+
+def driven_by(database, asked, monkeypatch):
+    """The table whose index the last statement of a search reads."""
+    return (
+        statements(database, lambda c: search_runs(c, asked, after=None, limit=PAGE), monkeypatch)[-1][0]
+        .rpartition(" d INDEXED")[0]
+        .split()[-1]
+    )
+
+
+def test_what_a_good_part_of_all_runs_fulfil_is_met_on_the_way(stores, monkeypatch):
+    with stores[0].read() as connection:
+        red = connection.exec_driver_sql("SELECT COUNT(*) FROM tags WHERE name = 'team' AND value = 'r'").scalar_one()
+    assert red > search.FEW
+    for part, table in ((2000 // red, "tags"), (2000 // red + 1, "latest_metrics")):
+        monkeypatch.setattr(search, "PART", part)
+        assert driven_by(stores[0], SEARCHES["a tag, by a metric"], monkeypatch) == table
+
+
+def test_a_comparison_with_few_matches_is_fetched_whatever_else_is_asked(stores, monkeypatch):
+    asked = Search(PROJECT, ("0",), (RED, RARE_PARAM), BY_METRIC, ("active",))
+    for few, table, count in ((10, "params", 3), (9, "params", 3), (10_000, "tags", 2)):
+        monkeypatch.setattr(search, "FEW", few)
+        assert driven_by(stores[0], asked, monkeypatch) == table
+        assert len(statements(stores[0], lambda c: search_runs(c, asked, after=None, limit=PAGE), monkeypatch)) == count
+
+
+def test_a_pattern_that_few_fulfil_reads_its_index_once(stores, monkeypatch):
+    asked = Search(PROJECT, ("0",), (Comparison("param", "rare", "LIKE", "%a%"),), BY_METRIC, ("active",))
+    for few, scans in ((10, 1), (9, 3)):
+        monkeypatch.setattr(search, "FEW", few)
+        seen = statements(stores[0], lambda c: search_runs(c, asked, after=None, limit=PAGE), monkeypatch)
+        assert sum("d.head GLOB" in statement for statement, _ in seen) == scans
+
+
+def test_a_page_of_equal_runs_is_sorted_and_more_are_searched_for(stores, monkeypatch):
+    asked = Search(PROJECT, ("0",), (), (Order("param", "rare", False), *BY_METRIC), ("active",))
+    with stores[0].read() as connection:
+        found = [f[2] for f in search_runs(connection, asked, after=None, limit=2000)]
+        for equal in (1, 20, 284, 285, 286, 10_000):
+            monkeypatch.setattr(search, "EQUAL", equal)
+            got, after = [], None
+            while len(got) < 700:
+                page = search_runs(connection, asked, after=after, limit=PAGE)
+                got, after = [*got, *(f[2] for f in page)], page[-1]
+            assert got == found[: len(got)]
 
 
 @pytest.mark.postgres

@@ -183,7 +183,9 @@ def unique(asked):
     return tuple({(o.kind, o.key): o for o in asked}.values())
 
 
-@pytest.mark.parametrize(("rare", "equal"), [(0, 2), (0, 500), (2, 1), (2000, 3)])
+@pytest.mark.parametrize(
+    ("rare", "few", "part", "equal"), [(0, 0, 1, 2), (0, 100, 4, 500), (2, 0, 4, 1), (2000, 100, 4, 3), (2000, 0, 2, 2), (2000, 1, 9, 1)]
+)
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     made=st.lists(runs, max_size=25),
@@ -193,15 +195,18 @@ def unique(asked):
     lifecycles=st.sampled_from([("active",), ("deleted",), ()]),
     page=st.integers(1, 7),
 )
-def test_any_search_finds_what_the_reference_finds(database, rare, equal, made, comparisons, asked, experiments, lifecycles, page):
+def test_any_search_finds_what_the_reference_finds(
+    database, rare, few, part, equal, made, comparisons, asked, experiments, lifecycles, page
+):
     search = Search(PROJECT, experiments, tuple(comparisons), asked, lifecycles)
-    kept = queries.RARE, queries.EQUAL, walks.MORE
-    queries.RARE, queries.EQUAL, walks.MORE = rare, equal, page % 3 + 1  # batches that end among equals
+    kept = queries.RARE, queries.FEW, queries.PART, queries.EQUAL, walks.MORE
+    queries.RARE, queries.FEW, queries.PART, queries.EQUAL = rare, few, part, equal
+    walks.MORE = page % 3 + 1  # batches that end among equals
     try:
         with pytest.raises(_Undone):
             database.write(lambda tx: _check(tx, search, made, page))
     finally:
-        queries.RARE, queries.EQUAL, walks.MORE = kept
+        queries.RARE, queries.FEW, queries.PART, queries.EQUAL, walks.MORE = kept
 
 
 class _Undone(Exception):

@@ -2,7 +2,8 @@
 
 Three ways, in this order of preference:
 
-1. A comparison that an index shows to be rare (its matches are counted, but not beyond `RARE`): they are fetched, probed and sorted.
+1. A comparison that an index shows to be rare (its matches are counted, but not beyond `RARE`, and only where that decides anything):
+   they are fetched, probed and sorted. What a good part of all that a walk reads fulfils is not rare, however few it is.
 2. An order that an index has: the index is walked (`walks`), each row probed by primary key, until the page is full. Without an order,
    or by time, an equality on a tag, parameter, state, name or dataset drives just as well, its rows being in order of time. Of several
    orders the first is walked; what is equal in it is sorted by the others, or where that is much, a search among the equal ones.
@@ -33,19 +34,27 @@ from treadle.store.queries.conditions import (
     conditions,
     index_range,
     indexed,
+    moment,
     moment_bounds,
     own_condition,
     states,
 )
 from treadle.store.queries.orders import MISSING, NAN, NUMBER, Found, behind, needed, sort_key
-from treadle.store.queries.walks import Path, Row, merged, newest_first, walk
+from treadle.store.queries.walks import LAST, MANY, Path, Row, merged, newest_first, walk
 from treadle.store.tables import INDEXED
 
 #: So many matches of a comparison are fetched and sorted rather than met on the way through an index.
 RARE = 2_000
-#: So many runs of one value in the first of several orders are no longer fetched and sorted by the others, but searched for.
-EQUAL = 500
-_PROBE = 400
+#: So few matches of a comparison are fetched without a look at whether another has fewer.
+FEW = 100
+#: Where one in so many fulfils a comparison, the walk through all of them meets enough of its matches.
+PART = 6
+#: So many runs of one value in the first of several orders, or a page of them where that is more, are no longer fetched and sorted by
+#: the others, but searched for.
+EQUAL = 20
+#: So many runs are looked up in one statement, each a parameter or all of them one.
+_PROBE, _PROBE_ARRAY = 400, 2000
+_SCANS = ("LIKE", "ILIKE")
 
 
 class Start(NamedTuple):
@@ -60,8 +69,26 @@ class Start(NamedTuple):
         return (value,) if self.run is None else (value, *self.run)
 
 
-#: Behind all runs of one value, which go the newest first.
-_LAST = (-(2**63), "")
+class Driver(NamedTuple):
+    """What a search may fetch: a comparison (None: the search's lifecycles) and where an index has its matches, or they themselves."""
+
+    comparison: Comparison | None
+    range: Range
+    rows: list[Row] | None = None
+    many: bool = False
+
+    @property
+    def scans(self) -> bool:
+        """Whether finding the matches costs more than fetching them."""
+        return self.comparison is not None and self.comparison.op in _SCANS
+
+
+class Group(NamedTuple):
+    """Runs that are equal in the first of several orders, and the position in it behind which they are wanted."""
+
+    value: tuple[int, Any]
+    runs: list[Found]
+    after: Found | None
 
 
 class Search(NamedTuple):
@@ -105,17 +132,16 @@ class Plan:
         self.dialect = connection.dialect.name
         self.key = sort_key(search.orders)
         self.rarest: Comparison | None = None  # drives a walk in order of time
+        self.apart: Callable[[Any], bool] | None = None  # of a walk by the first of several orders
 
     def found(self, after: Found | None) -> Iterator[Found]:
         """The runs behind a position."""
         first = self.search.orders[0] if self.search.orders else None
-        rare = self._rare()
+        rare = self._rare(first)
         if rare is not None:
-            if rare[0] is None or not self._in_order(rare[0], first):
-                return self._gathered(rare, after)
-            self.rarest = rare[0]
+            return self._gathered(rare, after)
         if first is not None and _unindexed(first):
-            return self._gathered((None, Range("runs", "runs_created", self._stage())), after)
+            return self._gathered(Driver(None, Range("runs", "runs_created", self._stage()), many=True), after)
         if len(self.search.orders) > 1:
             return self._by_several(after)
         if after is None:
@@ -131,49 +157,126 @@ class Plan:
 
     # ── few matches ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _rare(self) -> tuple[Comparison | None, Range] | None:
-        """The comparison with the fewest matches, where they are few."""
-        candidates: list[tuple[Comparison | None, Range]] = []
-        for comparison in self.search.comparisons:
-            known = index_range(self.dialect, comparison, self.search.lifecycles)
+    def _rare(self, first: Order | None) -> Driver | None:
+        """The comparison with the fewest matches, where they are few, and too few for a walk to meet them."""
+        search, deleted = self.search, self.search.lifecycles == ("deleted",)
+        if not search.comparisons and not deleted:
+            return None
+        own = self._bounding(first)
+        candidates: list[Driver] = []
+        for comparison in search.comparisons:
+            known = None if any(comparison is c for c in own) else index_range(self.dialect, comparison, search.lifecycles)
             if known is not None:
-                candidates.append((comparison, known))
-        if self.search.lifecycles == ("deleted",):
-            candidates.append((None, Range("runs", "runs_created", self._stage())))
+                candidates.append(Driver(comparison, known))
+        if deleted and not self._walks_stages(first, own):
+            candidates.append(Driver(None, Range("runs", "runs_created", self._stage())))
+        if not candidates:
+            return None
+        if len(candidates) == 1 and self._in_order(candidates[0].comparison, first):
+            return None
         best, least = None, RARE + 1
-        for candidate in candidates:
-            count = self._count(candidate[1], least)
+        for candidate in sorted(candidates, key=_effort):
+            rows = self._few(candidate) if candidate.scans else None
+            count = self._count(candidate.range, least) if rows is None else len(rows)
             if count < least:
-                best, least = candidate, count
-        return best
+                best, least = candidate._replace(rows=rows), count
+                if count <= FEW:
+                    break
+        if best is not None and self._in_order(best.comparison, first):
+            self.rarest = best.comparison
+            return None
+        if best is None or least <= max(FEW, 2 * self.limit) or (first is not None and _unindexed(first)):
+            return best
+        return best if self._count(self._walk_of(first, own), PART * least + 1) > PART * least else None
 
-    def _in_order(self, comparison: Comparison, first: Order | None) -> bool:
-        """Whether a comparison's index gives its matches in the order of the search, so that they need not be fetched all."""
-        if len(self.search.orders) > 1:
+    def _bounding(self, first: Order | None) -> list[Comparison]:
+        """The comparisons that a walk by an order need not check, because they are where it begins and ends."""
+        kind, key = ("attribute", "start_time") if first is None else (first.kind, first.key)
+        if kind != "metric" and (kind, key) not in (("attribute", "start_time"), ("attribute", "end_time"), ("attribute", "status")):
+            return []
+        return [c for c in self.search.comparisons if (c.kind, c.key) == (kind, key) and c.value is not None]
+
+    def _walks_stages(self, first: Order | None, own: list[Comparison]) -> bool:
+        """Whether a walk by an order reads no runs but those in the search's lifecycles."""
+        if first is not None and (first.kind != "attribute" or _unindexed(first)):
             return False
-        if first is None or (first.kind, first.key) == ("attribute", "start_time"):
-            return self._equality(comparison) is not None
-        return comparison.kind == "metric" and (first.kind, first.key) == ("metric", comparison.key)
+        return self._walk_of(first, own).table == "runs"
+
+    def _walk_of(self, first: Order | None, own: list[Comparison]) -> Range:
+        """All that a walk by an order may read."""
+        every = Range("runs", "runs_created", self._stage())
+        bounds = [known for c in own if (known := index_range(self.dialect, c, self.search.lifecycles)) is not None]
+        if first is not None and first.kind != "attribute":
+            if not own:
+                return every._replace(where=among("d.lifecycle", ("active", "deleted")))
+            named = Sql("d.name = ?", (first.key,))
+            return Range(TABLES["metric"], "latest_metrics_value", all_of([named, *(known.where for known in bounds)]))
+        if first is None or first.key == "start_time":
+            driving = next(filter(self._equality, self.search.comparisons), None)
+            known = driving and index_range(self.dialect, driving, self.search.lifecycles)
+            if known is not None:
+                moments = [moment("d.created", c.op, c.value) for c in own if c.op != "!="]
+                return known._replace(where=all_of([known.where, *moments]))
+        return bounds[0]._replace(where=all_of([known.where for known in bounds])) if bounds else every
+
+    def _in_order(self, comparison: Comparison | None, first: Order | None) -> bool:
+        """Whether a comparison's index gives its matches in the order of the search, so that they need not be fetched all."""
+        if comparison is None or len(self.search.orders) > 1:
+            return False
+        return (first is None or (first.kind, first.key) == ("attribute", "start_time")) and self._equality(comparison) is not None
 
     def _scope(self) -> Sql:
-        return all_of([Sql("d.project = ?", (self.search.project,)), among("d.experiment", self.search.experiments)])
+        return all_of([Sql("d.project = ?", (self.search.project,)), among("d.experiment", self.search.experiments, self.dialect)])
 
     def _count(self, known: Range, most: int) -> int:
         text, values = all_of([self._scope(), known.where])
         statement = f"SELECT COUNT(*) FROM (SELECT 1 FROM {indexed(self.dialect, known.table, known.by)} WHERE {text} LIMIT ?) c"
         return fetch(self.connection, statement, *values, most)[0][0]
 
-    def _gathered(self, driver: tuple[Comparison | None, Range], after: Found | None) -> Iterator[Found]:
+    def _few(self, driver: Driver) -> list[Row] | None:
+        """All that a range holds, where it is little: counting would read as much, and fetching all of it again."""
+        text, values = all_of([self._scope(), driver.range.where])
+        statement = f"SELECT d.run_id, d.created FROM {indexed(self.dialect, driver.range.table, driver.range.by)} WHERE {text} LIMIT ?"
+        rows = fetch(self.connection, statement, *values, FEW + 1)
+        return rows if len(rows) <= FEW else None
+
+    def _gathered(self, driver: Driver, after: Found | None) -> Iterator[Found]:
         """All matches in a range, sorted."""
-        comparison, known = driver
-        exact = comparison is not None and comparison.op not in ("LIKE", "ILIKE")
+        comparison, known, told = driver.comparison, driver.range, driver.rows
+        exact = comparison is not None and comparison.op not in _SCANS
         rest = [c for c in self.search.comparisons if not (exact and c is comparison)]
-        text, values = all_of([self._scope(), known.where, *self._conditions(rest, of_runs=known.table == "runs")])
-        statement = f"SELECT d.run_id, d.created FROM {indexed(self.dialect, known.table, known.by)} WHERE {text}"
-        rows = {row[0]: row[1] for row in fetch(self.connection, statement, *values)}
-        found = self._valued(list(rows.items()), self.search.orders)
+        where = [self._scope(), known.where]
+        if told is not None:
+            known = Range("runs", "", Sql(""))
+            where = [Sql("d.project = ?", (self.search.project,)), among("d.run_id", [row[0] for row in told], self.dialect)]
+        rows: list[Row] = []
+        if told != []:
+            text, values = all_of([*where, *self._conditions(rest, of_runs=known.table == "runs")])
+            columns = [] if driver.many else [self._column(order, of_runs=known.table == "runs") for order in self.search.orders]
+            select = ", ".join(["d.run_id", "d.created", *(column.text for column in columns)])
+            statement = f"SELECT {select} FROM {indexed(self.dialect, known.table, known.by)} WHERE {text}"
+            rows = fetch(self.connection, statement, *(v for column in columns for v in column.values), *values)
+        if driver.many:
+            found = self._valued([(row[0], row[1]) for row in rows], self.search.orders)
+        else:
+            orders = list(enumerate(self.search.orders, 2))
+            once = {row[0]: row for row in rows}.values()  # a run may have read a dataset twice
+            found = [(tuple(_ranked(order, row[at]) for at, order in orders), row[1], row[0]) for row in once]
         found.sort(key=self.key)
         return behind(found, self.key, after)
+
+    def _column(self, order: Order, *, of_runs: bool) -> Sql:
+        """What `_ranked` makes a candidate's value in an order of."""
+        if order.kind != "attribute":
+            value = "COALESCE(e.value, 'NaN')" if order.kind == "metric" else "e.value"
+            where = f"FROM {TABLES[order.kind]} e WHERE e.project = ? AND e.run_id = d.run_id AND e.name = ?"
+            return Sql(f"(SELECT {value} {where})", (self.search.project, order.key))
+        if order.key in ("start_time", "run_id", "artifact_uri"):
+            return Sql({"start_time": "d.created", "run_id": "d.run_id", "artifact_uri": URI}[order.key])
+        column = {"status": "state", "end_time": "ended"}.get(order.key) or COLUMNS[order.key]
+        if of_runs:
+            return Sql(f"d.{column}")
+        return Sql(f"(SELECT r.{column} FROM runs r WHERE r.project = ? AND r.run_id = d.run_id)", (self.search.project,))
 
     def _valued(self, runs: list[tuple[str, int]], orders: Sequence[Order]) -> list[Found]:
         """Runs (id, time) with the values they are ordered by."""
@@ -212,8 +315,9 @@ class Plan:
             yield from (row for row in rows if len(row[1]) < INDEXED)
             cut = {row[0] for row in rows if len(row[1]) >= INDEXED}
             runs = [run for run in runs if run[0] in cut]
-        for start in range(0, len(runs), _PROBE):
-            ids = among("d.run_id", [run_id for run_id, _ in runs[start : start + _PROBE]])
+        most = _PROBE_ARRAY if self.dialect == "postgresql" else _PROBE
+        for start in range(0, len(runs), most):
+            ids = among("d.run_id", [run_id for run_id, _ in runs[start : start + most]], self.dialect)
             text, values = all_of([*scope, ids])
             yield from fetch(
                 self.connection, f"SELECT d.run_id, {column.replace('d.head', 'd.value')} FROM {table} d WHERE {text}", *values
@@ -225,29 +329,53 @@ class Plan:
         """By the first of several orders, what is equal in it by the others."""
         first = self.search.orders[0]
         start = None if after is None else Start(*after[0][0], None)
+        most = max(EQUAL, self.limit)
+        self.apart = self._apart
         while True:
+            groups: list[Group] = []
+            waiting, wanted = 0, self.limit
             for value, same in itertools.groupby(self._by_one(first, start), key=lambda f: f[0][0]):
                 rest = iter(same)
-                group = list(itertools.islice(rest, EQUAL))
+                group = [next(rest)]
+                if group[0][1:] != MANY:
+                    group += itertools.islice(rest, most - 1)
                 position = after if after is not None and after[0][0] == value else None
-                equal = _equality_of(value, self.search.orders) if len(group) == EQUAL else None
+                many = len(group) == most or group[0][1:] == MANY
+                equal = _equality_of(value, self.search.orders) if many else None
                 if equal is not None:
                     break
-                yield from self._sorted(value, [*group, *rest], position)
+                groups.append(Group(value, [*group, *rest], position))
+                waiting += len(groups[-1].runs) if position is None else 0
+                if waiting >= wanted or (position is not None and len(groups[-1].runs) > 1):
+                    for found in self._sorted(groups):
+                        yield found
+                        wanted -= 1
+                    groups, waiting, wanted = [], 0, wanted if wanted > 0 else self.limit
             else:
+                yield from self._sorted(groups)
                 return
+            yield from self._sorted(groups)
             yield from self._searched(value, equal, position)
-            start = Start(*value, _LAST)
+            start = Start(*value, LAST)
 
-    def _sorted(self, value: tuple[int, Any], group: list[Found], after: Found | None) -> Iterator[Found]:
-        """Runs that are equal in the first order."""
-        valued = self._valued([(run_id, created) for _, created, run_id in group], self.search.orders[1:])
-        full = sorted((((value, *values), created, run_id) for values, created, run_id in valued), key=self.key)
-        return behind(full, self.key, after)
+    def _apart(self, value: Any) -> bool:
+        """Whether runs of a value in the first order need not be read to be searched for."""
+        return (not isinstance(value, str) or len(value) < INDEXED) and _equality_of((NUMBER, value), self.search.orders) is not None
+
+    def _sorted(self, groups: list[Group]) -> Iterator[Found]:
+        """Runs that are equal in the first order, a value after the other."""
+        orders = self.search.orders[1:]
+        valued = iter(self._valued([(run_id, created) for group in groups for _, created, run_id in group.runs], orders))
+        for value, runs, after in groups:
+            full = [((value, *values), created, run_id) for values, created, run_id in itertools.islice(valued, len(runs))]
+            if len(full) > 1:
+                full.sort(key=self.key)
+            yield from behind(full, self.key, after)
 
     def _searched(self, value: tuple[int, Any], equal: Comparison, after: Found | None) -> Iterator[Found]:
         """The same where they are many: a search of its own, in the other orders."""
-        search = self.search._replace(comparisons=(*self.search.comparisons, equal), orders=self.search.orders[1:])
+        comparisons = self.search.comparisons if equal in self.search.comparisons else (*self.search.comparisons, equal)
+        search = self.search._replace(comparisons=comparisons, orders=self.search.orders[1:])
         found = Plan(self.connection, search, self.limit).found(after and (after[0][1:], *after[1:]))
         return (((value, *values), created, run_id) for values, created, run_id in found)
 
@@ -264,8 +392,9 @@ class Plan:
 
     def _by_status(self, order: Order, start: Start | None) -> Iterator[Found]:
         words = sorted(set(STATUS.values()), reverse=not order.ascending)
+        wanted = set(STATUS).intersection(*(states(c) for c in self.search.comparisons if (c.kind, c.key) == ("attribute", "status")))
         for word in words[words.index(start.value) if start else 0 :]:
-            fixed = [(("state", state),) for state, told in STATUS.items() if told == word]
+            fixed = [(("state", state),) for state, told in STATUS.items() if told == word and state in wanted]
             paths = [
                 Path("runs", "runs_status", (*of, *own), ("created", "run_id"), down=True, conditions=self._of_runs())
                 for of in self._stages()
@@ -317,7 +446,7 @@ class Plan:
             ]
         else:
             none = Comparison(order.kind, order.key, "IS NULL")
-            held = tuple(self._conditions([*self.search.comparisons, none], of_runs=True))
+            held = self._held([*self.search.comparisons, none], of_runs=True)
             low, high = moment_bounds(self.search.comparisons, "start_time")
             paths = [
                 Path("runs", "runs_created", of, ("created", "run_id"), down=True, conditions=held, low=low, high=high)
@@ -339,6 +468,7 @@ class Plan:
                 low=low,
                 high=high,
                 nulls=order.key in TIMES,
+                apart=self.apart,
             )
             for of in self._stages()
         ]
@@ -381,6 +511,7 @@ class Plan:
                 ("head", "created", "run_id"),
                 down=not order.ascending,
                 conditions=held,
+                apart=self.apart,
             )
             for of in self._scopes()
         ]
@@ -418,7 +549,7 @@ class Plan:
             if found is not None:
                 table, index, owns, held = found
                 scopes = self._stages() if table == "runs" else self._scopes()
-                held = (*held, *self._conditions([other for other in self.search.comparisons if other is not c], of_runs=table == "runs"))
+                held = (*held, *self._held([other for other in self.search.comparisons if other is not c], of_runs=table == "runs"))
                 return [Path(table, index, (*of, *own), ("created", "run_id"), down, held, low, high) for of in scopes for own in owns]
         return [Path("runs", "runs_created", of, ("created", "run_id"), down, self._of_runs(), low, high) for of in self._stages()]
 
@@ -439,8 +570,13 @@ class Plan:
 
     # ── what they share ──────────────────────────────────────────────────────────────────────────────────────────
 
+    def _held(self, comparisons: Sequence[Comparison], *, of_runs: bool) -> tuple[Sql, ...]:
+        """What a walk's rows must fulfil; one of an index of runs is in a lifecycle already."""
+        lifecycles = () if of_runs else self.search.lifecycles
+        return tuple(conditions(self.dialect, self.search.project, comparisons, lifecycles=lifecycles, of_runs=of_runs))
+
     def _of_runs(self) -> tuple[Sql, ...]:
-        return tuple(self._conditions(self.search.comparisons, of_runs=True))
+        return self._held(self.search.comparisons, of_runs=True)
 
     def _scopes(self) -> list[tuple[tuple[str, Any], ...]]:
         """The first columns of an index of values, by experiment."""
@@ -455,7 +591,24 @@ class Plan:
         if not paths:
             return iter(())
         batch = self.limit if len(paths) == 1 else max(8, 2 * self.limit // len(paths))
+        if batch < EQUAL:
+            paths = [path._replace(apart=None) for path in paths]
         return merged([walk(self.connection, p, position, batch=batch, inclusive=True) for p in paths], key)
+
+
+def _effort(driver: Driver) -> int:
+    """What finds least at the least cost comes first."""
+    if driver.comparison is None or driver.scans:
+        return 2
+    return 0 if driver.comparison.op == "=" else 1
+
+
+def _ranked(order: Order, value: Any) -> tuple[int, Any]:
+    if value is None:
+        return (MISSING, 0)
+    if order.kind == "metric" and (value == "NaN" or value != value):
+        return (NAN, 0)
+    return (NUMBER, STATUS[value] if (order.kind, order.key) == ("attribute", "status") else value)
 
 
 def _unindexed(order: Order) -> bool:

@@ -8,7 +8,8 @@ rows as it gives, and goes on behind any position without counting.
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -19,6 +20,10 @@ from treadle.store.queries.conditions import Sql, all_of, indexed
 #: Rows of one value are held back where a batch ends among them; so many more than wanted are read, and at most so many at once.
 MORE, _MOST = 8, 4096
 Row = Sequence[Any]
+#: A position behind all rows of one value, which go the newest first.
+LAST = (-(2**63), "")
+#: What stands behind a value in the place of rows that are too many to be read.
+MANY = (2**63 - 1, "")
 
 
 class Path(NamedTuple):
@@ -32,6 +37,7 @@ class Path(NamedTuple):
         conditions: what a row must fulfil besides.
         low, high: (value, inclusive) bounds of the first column.
         nulls: whether the first column may be NULL, which is left out.
+        apart: of which values the rows are not read where they fill a batch, but told as one (`MANY`), before all others of that value.
     """
 
     table: str
@@ -43,6 +49,7 @@ class Path(NamedTuple):
     low: tuple[Any, bool] | None = None
     high: tuple[Any, bool] | None = None
     nulls: bool = False
+    apart: Callable[[Any], bool] | None = None
 
 
 def walk(connection: Connection, path: Path, after: Row | None = None, *, batch: int = 100, inclusive: bool = False) -> Iterator[Row]:
@@ -99,11 +106,12 @@ def _level(
     start: tuple[Any, bool] | None = None
     deeper = columns[1:]
     next_down = len(deeper) > 1  # time down, id up
+    within: Row | None = None  # a position among the rows of the value that the walk begins with
     if after:
-        if deeper and len(after) > 1:
-            for row in _level(scan, (*fixed, (columns[0], after[0])), deeper, next_down, after[1:], inclusive=False):
-                yield (after[0], *row)
-        start = (after[0], inclusive and len(after) == 1)
+        if after == LAST:
+            return
+        within = after[1:] if len(after) > 1 and after[1:] != LAST else None
+        start = (after[0], within is not None or (inclusive and len(after) == 1))
     while True:
         rows = scan.rows(fixed, columns, down=down, start=start)
         size = scan.size
@@ -114,25 +122,42 @@ def _level(
         elif rows:
             last = rows[-1][0]
             if len(rows) == size and rows[0][0] == last:
-                for row in _level(scan, (*fixed, (columns[0], last)), deeper, next_down, None, inclusive=False):
-                    yield (last, *row)
                 start = (last, False)
+                if len(columns) == len(scan.path.columns) and scan.path.apart is not None and scan.path.apart(last):
+                    yield (last, *MANY)
+                    continue
+                behind = within if after and last == after[0] else None
+                for row in _level(scan, (*fixed, (columns[0], last)), deeper, next_down, behind, inclusive=False):
+                    yield (last, *row)
                 continue
-            yield from _sorted_groups(rows, but=last if len(rows) == size else None)
+            found = _sorted_groups(rows, but=last if len(rows) == size else None)
+            yield from found if within is None or after is None else _behind(found, after)
+            within = None
         if len(rows) < size:
             return
         start = (rows[-1][0], bool(deeper))
 
 
-def _sorted_groups(rows: list[Row], *, but: Any) -> Iterator[Row]:
+def _sorted_groups(rows: list[Row], *, but: Any) -> list[Row]:
     """Rows in their order, those of one value the newest first, then by id; without the last value, of which there may be more."""
-    for value, same in itertools.groupby(rows, key=lambda row: row[0]):
-        if but is not None and value == but:
-            return
-        group = [tuple(row) for row in same]
-        if len(group) > 1:
-            group.sort(key=newest_first if len(group[0]) > 2 else lambda row: row[-1])
-        yield from group
+    end = len(rows)
+    while end and but is not None and rows[end - 1][0] == but:
+        end -= 1
+    key = newest_first if len(rows[0]) > 2 else operator.itemgetter(-1)
+    found: list[Row] = []
+    begin = 0
+    for at in range(1, end + 1):
+        if at == end or rows[at][0] != rows[begin][0]:
+            found += rows[begin:at] if at - begin == 1 else sorted(rows[begin:at], key=key)
+            begin = at
+    return found
+
+
+def _behind(rows: Iterable[Row], after: Row) -> Iterator[Row]:
+    """Rows without those of a position's value that are not behind it."""
+    key = newest_first if len(after) > 2 else (lambda row: row[-1])
+    end = key(after)
+    return itertools.dropwhile(lambda row: row[0] == after[0] and key(row) <= end, rows)
 
 
 def newest_first(row: Row) -> tuple[int, str]:
