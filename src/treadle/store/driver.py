@@ -96,16 +96,6 @@ def chunks(ids: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
         yield some, ", ".join(["?"] * len(some))
 
 
-def among(connection: Connection, column: str, ids: Sequence[str]) -> Iterator[tuple[Sequence[str], str, tuple[Any, ...]]]:
-    """The ids a few hundred at a time, with the condition that a column holds one of them, and its values. PostgreSQL takes them as one
-    array: a parameter each costs it twice as much as what it then finds."""
-    for some, marks in chunks(ids):
-        if connection.dialect.name == "postgresql":
-            yield some, f"{column} = ANY(?)", (list(some),)
-        else:
-            yield some, f"{column} IN ({marks})", tuple(some)
-
-
 def of_runs(connection: Connection, table: str, project: str, run_ids: Sequence[str]) -> tuple[str, str, tuple[Any, ...]]:
     """What reads a table's rows of some runs by its primary key, in `SELECT … FROM {source} WHERE {condition}`: both, and their values.
 

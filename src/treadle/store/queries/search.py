@@ -248,7 +248,7 @@ class Plan:
         where = [self._scope(), known.where]
         if told is not None:
             known = Range("runs", "", Sql(""))
-            where = [Sql("d.project = ?", (self.search.project,)), among("d.run_id", [row[0] for row in told], self.dialect)]
+            where = [Sql("d.project = ?", (self.search.project,)), self._any_of([row[0] for row in told])]
         rows: list[Row] = []
         if told != []:
             text, values = all_of([*where, *self._conditions(rest, of_runs=known.table == "runs")])
@@ -317,11 +317,17 @@ class Plan:
             runs = [run for run in runs if run[0] in cut]
         most = _PROBE_ARRAY if self.dialect == "postgresql" else _PROBE
         for start in range(0, len(runs), most):
-            ids = among("d.run_id", [run_id for run_id, _ in runs[start : start + most]], self.dialect)
+            ids = self._any_of([run_id for run_id, _ in runs[start : start + most]])
             text, values = all_of([*scope, ids])
             yield from fetch(
                 self.connection, f"SELECT d.run_id, {column.replace('d.head', 'd.value')} FROM {table} d WHERE {text}", *values
             )
+
+    def _any_of(self, run_ids: Sequence[str]) -> Sql:
+        """Whether a candidate is one of some runs; PostgreSQL would go through an array of them for each row of a small table."""
+        if self.dialect == "postgresql" and len(run_ids) > 1:
+            return Sql("d.run_id IN (SELECT unnest(?::text[]))", (list(run_ids),))
+        return among("d.run_id", run_ids)
 
     # ── in the order of an index ─────────────────────────────────────────────────────────────────────────────────
 
