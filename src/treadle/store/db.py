@@ -259,8 +259,7 @@ class Database:
                 self._places.acquire()
 
     def _taken(self) -> tuple[Connection, Session]:
-        """A connection for one write, kept for the next: to take one from a pool, ask whether it lives and set it up anew costs more
-        than a small write does."""
+        """A connection for one write, kept for the next: to take one from a pool and set it up anew costs more than a small write."""
         try:
             return self._kept.pop()
         except IndexError:
@@ -370,8 +369,7 @@ def _check_alive(driver: Any, _record: Any, _proxy: Any) -> None:
 
 
 def _plan_once(driver: Any, _record: Any) -> None:
-    """Have the server keep one plan of each prepared statement. Ours are written for one index each, whatever the values are, and making
-    a plan costs it more than most of them do. By itself it goes by estimates, and makes one anew at each call for a short list of ids."""
+    """Have the server keep one plan of each prepared statement: ours are written for one index each, and a plan costs more than most."""
     driver.execute("SET plan_cache_mode = force_generic_plan")
     driver.commit()
 

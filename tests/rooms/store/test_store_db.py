@@ -22,7 +22,7 @@ from treadle.store import driver, migrate, upsert
 from treadle.store import tables as t
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database, ping
-from treadle.store.driver import fetch
+from treadle.store.driver import fetch, run
 from treadle.store.postgres import Session
 from treadle.store.queries import home
 
@@ -361,15 +361,14 @@ def test_what_need_not_be_waited_for_is_written_in_order_and_undone_with_the_res
 ODD = ["plain", "", "NULL", "a,b", "{c}", 'd"e', "f\\g", "\\", '"', " h ", "ü—語", "i\nj"]
 
 
-def test_ids_of_any_form_are_found_among_others(database):
-    database.write(lambda tx: [home.put_value(tx, name, name) for name in ODD])
+def test_runs_whose_ids_have_any_form_are_read_by_them(database):
+    statement = "INSERT INTO run_documents (project, run_id, document) VALUES (?, ?, ?)"
+    database.write(lambda tx: run(tx, statement, [(project, name, project) for project in ("p", "q") for name in ODD]))
     with database.read() as connection:
-        for asked in (ODD, ODD[3:8], ["nobody"]):
-            ((some, condition, values),) = driver.among(connection, "name", asked)
-            found = fetch(connection, f"SELECT name FROM home WHERE {condition}", *values)
-            assert sorted(name for (name,) in found) == sorted({*some} & {*ODD})
-        assert list(driver.among(connection, "name", [])) == []
-        assert [len(some) for some, _, _ in driver.among(connection, "name", [str(n) for n in range(1001)])] == [500, 500, 1]
+        for asked in (ODD, ODD[3:8], ODD[5:6], ["nobody"]):
+            source, condition, values = driver.of_runs(connection, "run_documents", "q", asked)
+            found = fetch(connection, f"SELECT t.run_id, t.document FROM {source} WHERE {condition}", *values)
+            assert sorted(found) == sorted((name, "q") for name in {*asked} & {*ODD})
 
 
 def test_statements_that_go_together_see_what_was_written_before_them_and_stop_at_an_error(database):

@@ -12,7 +12,7 @@ from treadle.records.calls import SYSTEM
 from treadle.records.errors import TreadleError
 from treadle.records.tracking import Along, ModelState, Point, RunInput, RunModel, View
 from treadle.store.blobs import LocalBlobs
-from treadle.store.queries import search
+from treadle.store.queries import matches
 from treadle.tracking.search import history_columns, thinned
 from treadle.tracking.service import services
 
@@ -91,7 +91,7 @@ def test_columns_limit_what_is_answered(filled):
 @pytest.mark.parametrize("rare", [0, 2000])
 @pytest.mark.parametrize("order", [[], ["metrics.m DESC"], ["params.kind", "metrics.m"], ["status"], ["tags.t DESC"], ["run_id DESC"]])
 def test_pages_together_are_the_whole(filled, monkeypatch, rare, order):
-    monkeypatch.setattr(search, "RARE", rare)
+    monkeypatch.setattr(matches, "RARE", rare)
     request = ops.SearchRuns(project=P, order_by=order, filter="params.kind = 'odd'")
     whole = ids(filled(request))
     assert len(whole) == 6

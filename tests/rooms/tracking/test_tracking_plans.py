@@ -8,7 +8,7 @@ from treadle.records.filters import Comparison, Order
 from treadle.store import driver, migrate
 from treadle.store import tables as t
 from treadle.store.db import Database
-from treadle.store.queries import listings, search
+from treadle.store.queries import listings, matches, search
 from treadle.store.queries.search import Search, search_runs
 from treadle.store.upsert import insert_rows
 
@@ -117,7 +117,7 @@ def work(database, function):
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_works_no_harder_in_a_larger_store(stores, monkeypatch, name):
-    monkeypatch.setattr(search, "RARE", 100)
+    monkeypatch.setattr(matches, "RARE", 100)
     monkeypatch.setattr(search, "EQUAL", 60)
     small, large = (work(database, lambda c: first_pages(c, SEARCHES[name])) for database in stores)
     assert large <= 1.3 * small + 10, f"{small} hundred steps in the small store, {large} in the large one"
@@ -154,7 +154,7 @@ def statements(database, function, monkeypatch):
 
 
 def test_sqlite_scans_and_sorts_nothing(stores, monkeypatch):
-    monkeypatch.setattr(search, "RARE", 100)
+    monkeypatch.setattr(matches, "RARE", 100)
     monkeypatch.setattr(search, "EQUAL", 60)
     for name, asked in SEARCHES.items():
         for statement, parameters in statements(stores[0], lambda c, asked=asked: first_pages(c, asked), monkeypatch):
@@ -207,16 +207,16 @@ def driven_by(database, asked, monkeypatch):
 def test_what_a_good_part_of_all_runs_fulfil_is_met_on_the_way(stores, monkeypatch):
     with stores[0].read() as connection:
         red = connection.exec_driver_sql("SELECT COUNT(*) FROM tags WHERE name = 'team' AND value = 'r'").scalar_one()
-    assert red > search.FEW
+    assert red > matches.FEW
     for part, table in ((2000 // red, "tags"), (2000 // red + 1, "latest_metrics")):
-        monkeypatch.setattr(search, "PART", part)
+        monkeypatch.setattr(matches, "PART", part)
         assert driven_by(stores[0], SEARCHES["a tag, by a metric"], monkeypatch) == table
 
 
 def test_a_comparison_with_few_matches_is_fetched_whatever_else_is_asked(stores, monkeypatch):
     asked = Search(PROJECT, ("0",), (RED, RARE_PARAM), BY_METRIC, ("active",))
     for few, table, count in ((10, "params", 3), (9, "params", 3), (10_000, "tags", 2)):
-        monkeypatch.setattr(search, "FEW", few)
+        monkeypatch.setattr(matches, "FEW", few)
         assert driven_by(stores[0], asked, monkeypatch) == table
         assert len(statements(stores[0], lambda c: search_runs(c, asked, after=None, limit=PAGE), monkeypatch)) == count
 
@@ -224,7 +224,7 @@ def test_a_comparison_with_few_matches_is_fetched_whatever_else_is_asked(stores,
 def test_a_pattern_that_few_fulfil_reads_its_index_once(stores, monkeypatch):
     asked = Search(PROJECT, ("0",), (Comparison("param", "rare", "LIKE", "%a%"),), BY_METRIC, ("active",))
     for few, scans in ((10, 1), (9, 3)):
-        monkeypatch.setattr(search, "FEW", few)
+        monkeypatch.setattr(matches, "FEW", few)
         seen = statements(stores[0], lambda c: search_runs(c, asked, after=None, limit=PAGE), monkeypatch)
         assert sum("d.head GLOB" in statement for statement, _ in seen) == scans
 
@@ -244,7 +244,7 @@ def test_a_page_of_equal_runs_is_sorted_and_more_are_searched_for(stores, monkey
 
 @pytest.mark.postgres
 def test_postgresql_has_an_index_for_every_order(postgres_schema, monkeypatch):
-    monkeypatch.setattr(search, "RARE", 50)
+    monkeypatch.setattr(matches, "RARE", 50)
     monkeypatch.setattr(search, "EQUAL", 30)
     database = Database.open(postgres_schema)
     migrate.ensure(database)

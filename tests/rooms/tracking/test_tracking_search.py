@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from treadle.records.filters import Comparison, Order
 from treadle.store import tables as t
+from treadle.store.queries import conditions, matches, walks
 from treadle.store.queries import search as queries
-from treadle.store.queries import walks
 from treadle.store.queries.search import Search, search_runs
 from treadle.store.upsert import insert_rows
 
 PROJECT = "p"
-WORDS = queries.STATUS
+WORDS = conditions.STATUS
 LONG = "x" * 200
 NAMES = ["m", "n"]
 TEXTS = ["a", "b", "A", "ab", "é", "", "a%", "a*[", LONG, LONG + "a", LONG + "b"]
@@ -199,14 +199,14 @@ def test_any_search_finds_what_the_reference_finds(
     database, rare, few, part, equal, made, comparisons, asked, experiments, lifecycles, page
 ):
     search = Search(PROJECT, experiments, tuple(comparisons), asked, lifecycles)
-    kept = queries.RARE, queries.FEW, queries.PART, queries.EQUAL, walks.MORE
-    queries.RARE, queries.FEW, queries.PART, queries.EQUAL = rare, few, part, equal
+    kept = matches.RARE, matches.FEW, matches.PART, queries.EQUAL, walks.MORE
+    matches.RARE, matches.FEW, matches.PART, queries.EQUAL = rare, few, part, equal
     walks.MORE = page % 3 + 1  # batches that end among equals
     try:
         with pytest.raises(_Undone):
             database.write(lambda tx: _check(tx, search, made, page))
     finally:
-        queries.RARE, queries.FEW, queries.PART, queries.EQUAL, walks.MORE = kept
+        matches.RARE, matches.FEW, matches.PART, queries.EQUAL, walks.MORE = kept
 
 
 class _Undone(Exception):

@@ -2,7 +2,7 @@
 
 Three ways, in this order of preference:
 
-1. A comparison that an index shows to be rare (its matches are counted, but not beyond `RARE`, and only where that decides anything):
+1. A comparison that an index shows to be rare (`matches`: they are counted, but not beyond `RARE`, and only where that decides anything):
    they are fetched, probed and sorted. What a good part of all that a walk reads fulfils is not rare, however few it is.
 2. An order that an index has: the index is walked (`walks`), each row probed by primary key, until the page is full. Without an order,
    or by time, an equality on a tag, parameter, state, name or dataset drives just as well, its rows being in order of time. Of several
@@ -26,35 +26,21 @@ from treadle.store.queries.conditions import (
     STATUS,
     TABLES,
     TIMES,
-    URI,
     Range,
     Sql,
-    all_of,
-    among,
     conditions,
-    index_range,
-    indexed,
-    moment,
     moment_bounds,
     own_condition,
     states,
 )
+from treadle.store.queries.matches import Driver, Matches, Search, equality, unindexed
 from treadle.store.queries.orders import MISSING, NAN, NUMBER, Found, behind, needed, sort_key
 from treadle.store.queries.walks import LAST, MANY, Path, Row, merged, newest_first, walk
 from treadle.store.tables import INDEXED
 
-#: So many matches of a comparison are fetched and sorted rather than met on the way through an index.
-RARE = 2_000
-#: So few matches of a comparison are fetched without a look at whether another has fewer.
-FEW = 100
-#: Where one in so many fulfils a comparison, the walk through all of them meets enough of its matches.
-PART = 6
 #: So many runs of one value in the first of several orders, or a page of them where that is more, are no longer fetched and sorted by
 #: the others, but searched for.
 EQUAL = 20
-#: So many runs are looked up in one statement, each a parameter or all of them one.
-_PROBE, _PROBE_ARRAY = 400, 2000
-_SCANS = ("LIKE", "ILIKE")
 
 
 class Start(NamedTuple):
@@ -69,41 +55,12 @@ class Start(NamedTuple):
         return (value,) if self.run is None else (value, *self.run)
 
 
-class Driver(NamedTuple):
-    """What a search may fetch: a comparison (None: the search's lifecycles) and where an index has its matches, or they themselves."""
-
-    comparison: Comparison | None
-    range: Range
-    rows: list[Row] | None = None
-    many: bool = False
-
-    @property
-    def scans(self) -> bool:
-        """Whether finding the matches costs more than fetching them."""
-        return self.comparison is not None and self.comparison.op in _SCANS
-
-
 class Group(NamedTuple):
     """Runs that are equal in the first of several orders, and the position in it behind which they are wanted."""
 
     value: tuple[int, Any]
     runs: list[Found]
     after: Found | None
-
-
-class Search(NamedTuple):
-    """A search as it was asked.
-
-    Args:
-        experiments: their ids.
-        lifecycles: active, deleted; none: both.
-    """
-
-    project: str
-    experiments: tuple[str, ...]
-    comparisons: tuple[Comparison, ...]
-    orders: tuple[Order, ...]
-    lifecycles: tuple[str, ...]
 
 
 def search_runs(connection: Connection, search: Search, *, after: Found | None, limit: int) -> list[Found]:
@@ -131,203 +88,22 @@ class Plan:
         self.limit = limit
         self.dialect = connection.dialect.name
         self.key = sort_key(search.orders)
-        self.rarest: Comparison | None = None  # drives a walk in order of time
+        self.matches = Matches(connection, search, limit)
         self.apart: Callable[[Any], bool] | None = None  # of a walk by the first of several orders
 
     def found(self, after: Found | None) -> Iterator[Found]:
         """The runs behind a position."""
         first = self.search.orders[0] if self.search.orders else None
-        rare = self._rare(first)
+        rare = self.matches.rare(first)
         if rare is not None:
-            return self._gathered(rare, after)
-        if first is not None and _unindexed(first):
-            return self._gathered(Driver(None, Range("runs", "runs_created", self._stage()), many=True), after)
+            return self.matches.gathered(rare, after)
+        if first is not None and unindexed(first):
+            return self.matches.gathered(Driver(None, Range("runs", "runs_created", self.matches.stage()), many=True), after)
         if len(self.search.orders) > 1:
             return self._by_several(after)
         if after is None:
             return self._by_one(first, None)
         return self._by_one(first, Start(*after[0][0], after[1:]) if first is not None else Start(NUMBER, None, after[1:]))
-
-    def _stage(self) -> Sql:
-        return among("d.lifecycle", self.search.lifecycles or ("active", "deleted"))
-
-    def _conditions(self, comparisons: Sequence[Comparison], *, of_runs: bool) -> list[Sql]:
-        s = self.search
-        return conditions(self.dialect, s.project, comparisons, lifecycles=s.lifecycles, of_runs=of_runs)
-
-    # ── few matches ──────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _rare(self, first: Order | None) -> Driver | None:
-        """The comparison with the fewest matches, where they are few, and too few for a walk to meet them."""
-        search, deleted = self.search, self.search.lifecycles == ("deleted",)
-        if not search.comparisons and not deleted:
-            return None
-        own = self._bounding(first)
-        candidates: list[Driver] = []
-        for comparison in search.comparisons:
-            known = None if any(comparison is c for c in own) else index_range(self.dialect, comparison, search.lifecycles)
-            if known is not None:
-                candidates.append(Driver(comparison, known))
-        if deleted and not self._walks_stages(first, own):
-            candidates.append(Driver(None, Range("runs", "runs_created", self._stage())))
-        if not candidates:
-            return None
-        if len(candidates) == 1 and self._in_order(candidates[0].comparison, first):
-            return None
-        best, least = None, RARE + 1
-        for candidate in sorted(candidates, key=_effort):
-            rows = self._few(candidate) if candidate.scans else None
-            count = self._count(candidate.range, least) if rows is None else len(rows)
-            if count < least:
-                best, least = candidate._replace(rows=rows), count
-                if count <= FEW:
-                    break
-        if best is not None and self._in_order(best.comparison, first):
-            self.rarest = best.comparison
-            return None
-        if best is None or least <= max(FEW, 2 * self.limit) or (first is not None and _unindexed(first)):
-            return best
-        return best if self._count(self._walk_of(first, own), PART * least + 1) > PART * least else None
-
-    def _bounding(self, first: Order | None) -> list[Comparison]:
-        """The comparisons that a walk by an order need not check, because they are where it begins and ends."""
-        kind, key = ("attribute", "start_time") if first is None else (first.kind, first.key)
-        if kind != "metric" and (kind, key) not in (("attribute", "start_time"), ("attribute", "end_time"), ("attribute", "status")):
-            return []
-        return [c for c in self.search.comparisons if (c.kind, c.key) == (kind, key) and c.value is not None]
-
-    def _walks_stages(self, first: Order | None, own: list[Comparison]) -> bool:
-        """Whether a walk by an order reads no runs but those in the search's lifecycles."""
-        if first is not None and (first.kind != "attribute" or _unindexed(first)):
-            return False
-        return self._walk_of(first, own).table == "runs"
-
-    def _walk_of(self, first: Order | None, own: list[Comparison]) -> Range:
-        """All that a walk by an order may read."""
-        every = Range("runs", "runs_created", self._stage())
-        bounds = [known for c in own if (known := index_range(self.dialect, c, self.search.lifecycles)) is not None]
-        if first is not None and first.kind != "attribute":
-            if not own:
-                return every._replace(where=among("d.lifecycle", ("active", "deleted")))
-            named = Sql("d.name = ?", (first.key,))
-            return Range(TABLES["metric"], "latest_metrics_value", all_of([named, *(known.where for known in bounds)]))
-        if first is None or first.key == "start_time":
-            driving = next(filter(self._equality, self.search.comparisons), None)
-            known = driving and index_range(self.dialect, driving, self.search.lifecycles)
-            if known is not None:
-                moments = [moment("d.created", c.op, c.value) for c in own if c.op != "!="]
-                return known._replace(where=all_of([known.where, *moments]))
-        return bounds[0]._replace(where=all_of([known.where for known in bounds])) if bounds else every
-
-    def _in_order(self, comparison: Comparison | None, first: Order | None) -> bool:
-        """Whether a comparison's index gives its matches in the order of the search, so that they need not be fetched all."""
-        if comparison is None or len(self.search.orders) > 1:
-            return False
-        return (first is None or (first.kind, first.key) == ("attribute", "start_time")) and self._equality(comparison) is not None
-
-    def _scope(self) -> Sql:
-        return all_of([Sql("d.project = ?", (self.search.project,)), among("d.experiment", self.search.experiments, self.dialect)])
-
-    def _count(self, known: Range, most: int) -> int:
-        text, values = all_of([self._scope(), known.where])
-        statement = f"SELECT COUNT(*) FROM (SELECT 1 FROM {indexed(self.dialect, known.table, known.by)} WHERE {text} LIMIT ?) c"
-        return fetch(self.connection, statement, *values, most)[0][0]
-
-    def _few(self, driver: Driver) -> list[Row] | None:
-        """All that a range holds, where it is little: counting would read as much, and fetching all of it again."""
-        text, values = all_of([self._scope(), driver.range.where])
-        statement = f"SELECT d.run_id, d.created FROM {indexed(self.dialect, driver.range.table, driver.range.by)} WHERE {text} LIMIT ?"
-        rows = fetch(self.connection, statement, *values, FEW + 1)
-        return rows if len(rows) <= FEW else None
-
-    def _gathered(self, driver: Driver, after: Found | None) -> Iterator[Found]:
-        """All matches in a range, sorted."""
-        comparison, known, told = driver.comparison, driver.range, driver.rows
-        exact = comparison is not None and comparison.op not in _SCANS
-        rest = [c for c in self.search.comparisons if not (exact and c is comparison)]
-        where = [self._scope(), known.where]
-        if told is not None:
-            known = Range("runs", "", Sql(""))
-            where = [Sql("d.project = ?", (self.search.project,)), self._any_of([row[0] for row in told])]
-        rows: list[Row] = []
-        if told != []:
-            text, values = all_of([*where, *self._conditions(rest, of_runs=known.table == "runs")])
-            columns = [] if driver.many else [self._column(order, of_runs=known.table == "runs") for order in self.search.orders]
-            select = ", ".join(["d.run_id", "d.created", *(column.text for column in columns)])
-            statement = f"SELECT {select} FROM {indexed(self.dialect, known.table, known.by)} WHERE {text}"
-            rows = fetch(self.connection, statement, *(v for column in columns for v in column.values), *values)
-        if driver.many:
-            found = self._valued([(row[0], row[1]) for row in rows], self.search.orders)
-        else:
-            orders = list(enumerate(self.search.orders, 2))
-            once = {row[0]: row for row in rows}.values()  # a run may have read a dataset twice
-            found = [(tuple(_ranked(order, row[at]) for at, order in orders), row[1], row[0]) for row in once]
-        found.sort(key=self.key)
-        return behind(found, self.key, after)
-
-    def _column(self, order: Order, *, of_runs: bool) -> Sql:
-        """What `_ranked` makes a candidate's value in an order of."""
-        if order.kind != "attribute":
-            value = "COALESCE(e.value, 'NaN')" if order.kind == "metric" else "e.value"
-            where = f"FROM {TABLES[order.kind]} e WHERE e.project = ? AND e.run_id = d.run_id AND e.name = ?"
-            return Sql(f"(SELECT {value} {where})", (self.search.project, order.key))
-        if order.key in ("start_time", "run_id", "artifact_uri"):
-            return Sql({"start_time": "d.created", "run_id": "d.run_id", "artifact_uri": URI}[order.key])
-        column = {"status": "state", "end_time": "ended"}.get(order.key) or COLUMNS[order.key]
-        if of_runs:
-            return Sql(f"d.{column}")
-        return Sql(f"(SELECT r.{column} FROM runs r WHERE r.project = ? AND r.run_id = d.run_id)", (self.search.project,))
-
-    def _valued(self, runs: list[tuple[str, int]], orders: Sequence[Order]) -> list[Found]:
-        """Runs (id, time) with the values they are ordered by."""
-        if not orders:
-            return [((), created, run_id) for run_id, created in runs]
-        columns = [self._values(order, runs) for order in orders]
-        return [(tuple(column.get(run_id, (MISSING, 0)) for column in columns), created, run_id) for run_id, created in runs]
-
-    def _values(self, order: Order, runs: list[tuple[str, int]]) -> dict[str, tuple[int, Any]]:
-        """(rank, value) of those that have one."""
-        if order.kind == "attribute" and order.key == "start_time":
-            return {run_id: (NUMBER, created) for run_id, created in runs}
-        missing = (NAN if order.kind == "metric" else MISSING, 0)
-        if order.kind == "attribute" and order.key == "status":
-            return {run_id: (NUMBER, STATUS[state]) for run_id, state in self._columns(order, runs)}
-        return {run_id: missing if value is None else (NUMBER, value) for run_id, value in self._columns(order, runs)}
-
-    def _columns(self, order: Order, runs: list[tuple[str, int]]) -> Iterator[Row]:
-        """(id, value) of those that have a row: by id, or where they are many by reading the index of values from end to end."""
-        table = "runs" if order.kind == "attribute" else TABLES[order.kind]
-        scope = [Sql("d.project = ?", (self.search.project,))]
-        column = "d.value"
-        if order.kind == "attribute":
-            known = {"status": "d.state", "end_time": "d.ended", "run_id": "d.run_id", "artifact_uri": URI}
-            column = known.get(order.key) or f"d.{COLUMNS[order.key]}"
-        else:
-            scope.append(Sql("d.name = ?", (order.key,)))
-        if len(runs) > RARE and order.kind != "attribute":
-            text, values = all_of([*scope, among("d.experiment", self.search.experiments)])
-            source = indexed(self.dialect, table, f"{table}_value")
-            column = "d.head" if order.kind != "metric" else column
-            rows = fetch(self.connection, f"SELECT d.run_id, {column} FROM {source} WHERE {text}", *values)
-            if order.kind == "metric":
-                yield from rows
-                return
-            yield from (row for row in rows if len(row[1]) < INDEXED)
-            cut = {row[0] for row in rows if len(row[1]) >= INDEXED}
-            runs = [run for run in runs if run[0] in cut]
-        most = _PROBE_ARRAY if self.dialect == "postgresql" else _PROBE
-        for start in range(0, len(runs), most):
-            ids = self._any_of([run_id for run_id, _ in runs[start : start + most]])
-            text, values = all_of([*scope, ids])
-            yield from fetch(
-                self.connection, f"SELECT d.run_id, {column.replace('d.head', 'd.value')} FROM {table} d WHERE {text}", *values
-            )
-
-    def _any_of(self, run_ids: Sequence[str]) -> Sql:
-        """Whether a candidate is one of some runs; PostgreSQL would go through an array of them for each row of a small table."""
-        if self.dialect == "postgresql" and len(run_ids) > 1:
-            return Sql("d.run_id IN (SELECT unnest(?::text[]))", (list(run_ids),))
-        return among("d.run_id", run_ids)
 
     # ── in the order of an index ─────────────────────────────────────────────────────────────────────────────────
 
@@ -371,7 +147,7 @@ class Plan:
     def _sorted(self, groups: list[Group]) -> Iterator[Found]:
         """Runs that are equal in the first order, a value after the other."""
         orders = self.search.orders[1:]
-        valued = iter(self._valued([(run_id, created) for group in groups for _, created, run_id in group.runs], orders))
+        valued = iter(self.matches.valued([(run_id, created) for group in groups for _, created, run_id in group.runs], orders))
         for value, runs, after in groups:
             full = [((value, *values), created, run_id) for values, created, run_id in itertools.islice(valued, len(runs))]
             if len(full) > 1:
@@ -425,7 +201,7 @@ class Plan:
                 yield from self._by_text(order, own, rest, start)
         position = start.run if start else None
         if rank <= NAN and order.kind == "metric" and not absent and all(c.op == "!=" for c in own):
-            held = tuple(self._conditions(rest, of_runs=False))
+            held = tuple(self.matches.held(rest, of_runs=False))
             paths = [
                 Path(
                     TABLES["metric"],
@@ -483,7 +259,7 @@ class Plan:
     def _by_number(self, order: Order, own: list[Comparison], rest: list[Comparison], start: Start | None) -> Iterator[Found]:
         low, high = _bounds(own)
         unequal = (own_condition(self.dialect, "d", c) for c in own if c.op == "!=")
-        held = (*unequal, *self._conditions(rest, of_runs=False))
+        held = (*unequal, *self.matches.held(rest, of_runs=False))
         paths = [
             Path(
                 TABLES["metric"],
@@ -508,7 +284,7 @@ class Plan:
 
     def _by_text(self, order: Order, own: list[Comparison], rest: list[Comparison], start: Start | None) -> Iterator[Found]:
         """By a param or tag: the index knows how it begins; what begins alike is sorted by the whole."""
-        held = (*(own_condition(self.dialect, "d", c) for c in own if c.value is not None), *self._conditions(rest, of_runs=False))
+        held = (*(own_condition(self.dialect, "d", c) for c in own if c.value is not None), *self.matches.held(rest, of_runs=False))
         paths = [
             Path(
                 TABLES[order.kind],
@@ -530,7 +306,7 @@ class Plan:
             if len(head) < INDEXED:
                 yield from ((((NUMBER, head),), row[1], row[2]) for row in same)
                 continue
-            whole = self._valued([(row[2], row[1]) for row in same], [order])
+            whole = self.matches.valued([(row[2], row[1]) for row in same], [order])
             whole.sort(key=key)
             if start is None or start.value[:INDEXED] != head:
                 yield from whole
@@ -550,29 +326,14 @@ class Plan:
     def _timed_paths(self, *, down: bool) -> list[Path]:
         """An equality whose index goes on with the time, or else all runs."""
         low, high = moment_bounds(self.search.comparisons, "start_time")
-        for c in [self.rarest] if self.rarest else self.search.comparisons:
-            found = self._equality(c)
+        for c in [self.matches.rarest] if self.matches.rarest else self.search.comparisons:
+            found = equality(c)
             if found is not None:
                 table, index, owns, held = found
                 scopes = self._stages() if table == "runs" else self._scopes()
                 held = (*held, *self._held([other for other in self.search.comparisons if other is not c], of_runs=table == "runs"))
                 return [Path(table, index, (*of, *own), ("created", "run_id"), down, held, low, high) for of in scopes for own in owns]
         return [Path("runs", "runs_created", of, ("created", "run_id"), down, self._of_runs(), low, high) for of in self._stages()]
-
-    def _equality(self, c: Comparison) -> tuple[str, str, list[tuple[tuple[str, Any], ...]], tuple[Sql, ...]] | None:
-        """Table, index, what its columns are, and a condition besides, where an index behind an equality is in order of time."""
-        if c.op != "=":
-            return None
-        if c.kind in ("param", "tag"):
-            whole = (Sql("d.value = ?", (c.value,)),) if len(c.value) >= INDEXED else ()
-            return TABLES[c.kind], f"{TABLES[c.kind]}_value", [(("name", c.key), ("head", c.value[:INDEXED]))], whole
-        if c.kind == "dataset" and c.key != "context":
-            return "run_inputs", f"run_inputs_{c.key}", [((c.key, c.value),)], ()
-        if c.kind == "attribute" and c.key == "status":
-            return "runs", "runs_status", [(("state", state),) for state in states(c)], ()
-        if c.kind == "attribute" and c.key == "run_name":
-            return "runs", "runs_name", [(("name", c.value),)], ()
-        return None
 
     # ── what they share ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -602,29 +363,10 @@ class Plan:
         return merged([walk(self.connection, p, position, batch=batch, inclusive=True) for p in paths], key)
 
 
-def _effort(driver: Driver) -> int:
-    """What finds least at the least cost comes first."""
-    if driver.comparison is None or driver.scans:
-        return 2
-    return 0 if driver.comparison.op == "=" else 1
-
-
-def _ranked(order: Order, value: Any) -> tuple[int, Any]:
-    if value is None:
-        return (MISSING, 0)
-    if order.kind == "metric" and (value == "NaN" or value != value):
-        return (NAN, 0)
-    return (NUMBER, STATUS[value] if (order.kind, order.key) == ("attribute", "status") else value)
-
-
-def _unindexed(order: Order) -> bool:
-    return order.kind == "attribute" and order.key in ("run_id", "user_id", "artifact_uri")
-
-
 def _equality_of(value: tuple[int, Any], orders: Sequence[Order]) -> Comparison | None:
     """What holds for those alone that have a value in the first of some orders; None where nothing says it, or no index has the next."""
     (rank, told), (first, then) = value, orders[:2]
-    if _unindexed(then) or rank == NAN or (first.kind == "attribute" and first.key not in ("status", "run_name")):
+    if unindexed(then) or rank == NAN or (first.kind == "attribute" and first.key not in ("status", "run_name")):
         return None
     return Comparison(first.kind, first.key, "=", told) if rank == NUMBER else Comparison(first.kind, first.key, "IS NULL")
 
