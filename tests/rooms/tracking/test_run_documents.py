@@ -185,7 +185,7 @@ def act(call, run_id, action):
     return call(made(*given))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(actions=st.lists(ACTIONS, min_size=1, max_size=14))
 def test_a_document_says_what_the_rows_say(call, actions):
     run_id = new_id("run")
