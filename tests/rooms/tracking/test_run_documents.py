@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -57,10 +58,19 @@ def test_a_run_that_ends_has_a_document_and_reads_as_before(call):
     call(ops.CreateLoggedModel(project=P, model_id="m", name="net", run_id="r", experiment_id="0"))
     data = RunInput(name="flights", digest="d1", source_type="http", source="https://x", schema="{}", context="train", tags={"k": "v"})
     call(ops.LogInputs(project=P, run_id="r", inputs=[data], models=[RunModel(model_id="m", role="output", step=3)]))
-    words = [Point(key=f"w{n}", value=value, step=n, time=n) for n, value in enumerate(["NaN", "Infinity", "-Infinity", 1e-310, 0.1, -0.0])]
+    words = [Point(key=f"w{n}", value=value, step=n, time=n) for n, value in enumerate(["NaN", "Infinity", "-Infinity", 1e-310, 0.1, 123456789.123456789])]
     call(ops.LogBatch(project=P, run_id="r", metrics=[*words, Point(key="far", value=2.0, step=2**62, time=None)]))
     before = got(call)
     assert documents(call) == {}
+    assert {p.key: repr(p.value) for p in before.metrics} == {
+        "far": "2.0",
+        "w0": "'NaN'",
+        "w1": "'Infinity'",
+        "w2": "'-Infinity'",
+        "w3": "1e-310",
+        "w4": "0.1",
+        "w5": "123456789.12345679",
+    }
     answer = call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished))
     (document, rows) = documents(call)["r"]
     assert document == rows
@@ -196,6 +206,9 @@ def test_a_document_says_what_the_rows_say(call, actions):
         except TreadleError as error:
             if error.code not in ("bad_request", "conflict", "not_found"):
                 raise
+        with call.database.read() as connection:
+            known, rows = queries.tracked_runs(connection, P, [run_id])[0], queries.logged_to(connection, P, [run_id])[run_id]
+        assert (known.metrics, known.params, known.tags, known.inputs, known.models) == (*msgspec.structs.astuple(rows),), action
         document, rows = documents(call).get(run_id, (None, None))
         assert document == rows, action
     known = got(call, run_id)

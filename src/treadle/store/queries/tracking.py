@@ -121,7 +121,8 @@ def tracked_runs(
     found: dict[str, TrackedRun] = {}
     for some, _ in chunks(run_ids):
         source, condition, values = of_runs(connection, "runs", project, some)
-        rows = fetch(connection, f"SELECT {_RUN}, {run_documents.COLUMN} FROM {source} WHERE {condition}", *values)
+        document = run_documents.column(connection.dialect.name, len(some))
+        rows = fetch(connection, f"SELECT {_RUN}, {document} FROM {source} WHERE {condition}", *values)
         logged = {row[0]: _part(run_documents.read(row[-1]), wanted) for row in rows if row[-1] is not None}
         if len(logged) < len(rows):
             logged |= logged_to(connection, project, [row[0] for row in rows if row[-1] is None], wanted=wanted)
