@@ -72,6 +72,7 @@ class Dispatcher:
         operation, method, call = self._admit(request, actor, idempotency_key, event_time)
         if operation.writes is None:
             with self.database.read() as connection:
+                nothing_follows(connection)
                 return method(connection, request, call)
         if getattr(method, "__long__", False):
             return self._run_long(operation, method, request, call)

@@ -27,7 +27,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.pool import NullPool, QueuePool
 
 from treadle.records.errors import TreadleError
-from treadle.store.postgres import FORGOTTEN, SESSION, Session, alive
+from treadle.store.postgres import FORGOTTEN, SESSION, Kept, Session, alive
 
 T = TypeVar("T")
 #: A write function and where its value goes.
@@ -39,7 +39,7 @@ BATCH_SECONDS = 0.05
 #: Threads in which PostgreSQL writes that were submitted run, most writes at a time, and most connections that wait for the next one.
 _SUBMITTED = 8
 _AT_ONCE = 12
-_KEPT = 8
+_KEPT, _KEPT_READERS = 8, 4
 _RETRIES = 30
 #: A PostgreSQL write that others undid so often is then done alone.
 _PATIENCE = 2
@@ -65,7 +65,7 @@ class Database:
         self._pool: ThreadPoolExecutor | None = None
         self._gate = threading.Lock()
         self._places = threading.BoundedSemaphore(_AT_ONCE)
-        self._kept: list[tuple[Connection, Session]] = []
+        self._readers, self._writers = Kept(engine, _READS, _KEPT_READERS), Kept(write_engine, _WRITES, _KEPT)
         self._door = threading.Lock()
         self._closed = False
         self._process = os.getpid()
@@ -107,17 +107,16 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that reads one consistent snapshot."""
-        with _translated(), self._read.connect() as connection:
+        with _translated():
             if self._lock is not None:
-                yield connection
+                with self._read.connect() as connection:
+                    yield connection
                 return
-            session = connection.info.get(SESSION)
-            if session is None:
-                session = connection.info[SESSION] = Session(connection, _READS)
+            connection, session = self._readers.take()
             try:
                 yield connection
             finally:
-                _release(connection, session)
+                self._readers.give(connection, session)
 
     def write(self, function: Callable[[Connection], T]) -> T:
         """Run `function(connection)` in a transaction and return its value once it is on disk.
@@ -199,7 +198,8 @@ class Database:
                 self._writer.join()
             if self._pool is not None:
                 self._pool.shutdown()
-            self._close_kept()
+            self._readers.close()
+            self._writers.close()
         self._read.dispose()
         self._write.dispose()
         if self._lock is not None:
@@ -227,7 +227,7 @@ class Database:
             self._take(places)
             connection, session = None, None
             try:
-                connection, session = self._taken()
+                connection, session = self._writers.take()
                 answer = function(connection)
                 if session.undone:
                     raise RuntimeError("a write function met an error that undid the transaction, and went on")
@@ -242,11 +242,11 @@ class Database:
                 if not (state in _AGAIN and attempt < _RETRIES) and not ((lost or state == _TAKEN) and attempt < 3):
                     raise _readable(error) from error.orig
                 if lost:
-                    self._close_kept()
+                    self._writers.clear()
             finally:
                 try:
                     if connection is not None and session is not None:
-                        self._keep(connection, session)
+                        self._writers.give(connection, session)
                 finally:
                     self._places.release(places)
             time.sleep(0.001 * 2 ** min(attempt, 4) * random.random())  # apart from each other, or they meet again
@@ -257,28 +257,6 @@ class Database:
         with self._gate:
             for _ in range(places):
                 self._places.acquire()
-
-    def _taken(self) -> tuple[Connection, Session]:
-        """A connection for one write, kept for the next: to take one from a pool and set it up anew costs more than a small write."""
-        try:
-            return self._kept.pop()
-        except IndexError:
-            connection = self._write.connect()
-            session = connection.info[SESSION] = Session(connection, _WRITES)
-            return connection, session
-
-    def _keep(self, connection: Connection, session: Session) -> None:
-        """Keep a connection for the next write, or close it."""
-        _release(connection, session)
-        if self._closed or session.lost or session.open or len(self._kept) >= _KEPT:
-            connection.close()
-        else:
-            self._kept.append((connection, session))
-
-    def _close_kept(self) -> None:
-        while self._kept:
-            with contextlib.suppress(IndexError):
-                self._kept.pop()[0].close()
 
     # ── SQLite: one writer thread ────────────────────────────────────────────────────────────────────────────────
 
@@ -351,15 +329,6 @@ class Database:
             if waiting[1].set_running_or_notify_cancel():
                 batch.append(waiting)
                 yield waiting
-
-
-def _release(connection: Connection, session: Session) -> None:
-    """Undo what runs on a connection that somebody used, so that the next one may; one whose server is gone is let go."""
-    if session.lost and not connection.invalidated:
-        connection.invalidate()
-    session.rollback()
-    if connection.in_transaction():
-        connection.rollback()
 
 
 def _check_alive(driver: Any, _record: Any, _proxy: Any) -> None:

@@ -24,13 +24,17 @@ def fetch(connection: Connection, statement: str, *values: Any, last: bool = Fal
     return straight(connection, _marked(connection.dialect.name, statement), values, last=last).rows
 
 
-def fetch_together(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Any]]:
-    """The rows of each of several statements, none of which needs another's answer: to PostgreSQL they go in one message."""
+def fetch_together(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]], *, last: bool = False) -> list[list[Any]]:
+    """The rows of each of several statements, none of which needs another's answer: to PostgreSQL they go in one message.
+
+    Args:
+        last: as for `fetch`.
+    """
     session: Session | None = connection.info.get(SESSION)
     if session is None or not statements:
         return [fetch(connection, statement, *values) for statement, values in statements]
     asked = [(_marked(connection.dialect.name, statement), values) for statement, values in statements]
-    return [outcome.rows for outcome in session.run_together(asked)]
+    return [outcome.rows for outcome in session.run_together(asked, last=last)]
 
 
 def run(tx: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> int:

@@ -6,11 +6,12 @@ travels with the first statement, one whose answer nobody needs with the next (`
 that it is (`Session.ending`). They are a pipeline of libpq's: nothing after an error is run.
 """
 
+import contextlib
 import select
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, exc
+from sqlalchemy import Connection, Engine, exc
 
 #: What a connection's `info` has it under.
 SESSION = "treadle session"
@@ -109,12 +110,14 @@ class Session:
             asked.append(self._asked("COMMIT", ()))
         return self._outcome(self._answers(asked, committing=len(asked) - 1 > place)[place])
 
-    def run_together(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Outcome]:
-        """Run several statements, none of which needs another's answer, in one message: what each found, in order."""
+    def run_together(self, statements: Sequence[tuple[str, Sequence[Any]]], *, last: bool = False) -> list[Outcome]:
+        """Run several statements, none of which needs another's answer, in one message: what each found, in order. `last` as for `run`."""
         own = [self._asked(statement, values) for statement, values in statements]
-        asked = [*self._opening(), *self._waiting, *own]
+        before = [*self._opening(), *self._waiting]
         self._waiting.clear()
-        return [self._outcome(result) for result in self._answers(asked)[len(asked) - len(own) :]]
+        after = [self._asked("COMMIT", ())] if last and self.ending else []
+        answers = self._answers([*before, *own, *after], committing=bool(after))
+        return [self._outcome(result) for result in answers[len(before) : len(before) + len(own)]]
 
     def _outcome(self, result: Any) -> Outcome:
         self._reader.set_pgresult(result)
@@ -255,6 +258,62 @@ class Session:
         return exc.DBAPIError.instance(
             asked.statement, tuple(asked.values), error, base, connection_invalidated=lost, dialect=self._dialect
         )
+
+
+class Kept:
+    """Connections of an engine that wait for the next who wants one: to take one from a pool and set it up anew costs more than a small
+    statement does.
+
+    Args:
+        isolation: of the transactions on them.
+        most: so many wait at most.
+    """
+
+    def __init__(self, engine: Engine, isolation: str, most: int):
+        self._engine = engine
+        self._isolation = isolation
+        self._most = most
+        self._waiting: list[tuple[Connection, Session]] = []
+        self._closed = False
+
+    def take(self) -> tuple[Connection, Session]:
+        """A connection for one transaction."""
+        while True:
+            try:
+                connection, session = self._waiting.pop()
+            except IndexError:
+                connection = self._engine.connect()
+                known: Session | None = connection.info.get(SESSION)
+                if known is None:
+                    known = connection.info[SESSION] = Session(connection, self._isolation)
+                return connection, known
+            if alive(connection.connection.driver_connection):
+                return connection, session
+            connection.invalidate()
+            connection.close()
+
+    def give(self, connection: Connection, session: Session) -> None:
+        """Undo what still runs on a connection, and keep it for the next, or close it. One whose server is gone is let go."""
+        if session.lost and not connection.invalidated:
+            connection.invalidate()
+        session.rollback()
+        if connection.in_transaction():
+            connection.rollback()
+        if self._closed or connection.invalidated or session.open or len(self._waiting) >= self._most:
+            connection.close()
+        else:
+            self._waiting.append((connection, session))
+
+    def clear(self) -> None:
+        """Close those that wait."""
+        while self._waiting:
+            with contextlib.suppress(IndexError):  # somebody took the last one
+                self._waiting.pop()[0].close()
+
+    def close(self) -> None:
+        """Keep none from now on."""
+        self._closed = True
+        self.clear()
 
 
 def alive(driver: Any) -> bool:

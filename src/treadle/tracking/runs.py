@@ -103,7 +103,7 @@ class RunVerbs:
     @implements(ops.GetTrackedRun)
     def get_tracked_run(self, connection: Connection, request: ops.GetTrackedRun, call: Call) -> TrackedRun:
         """A run with everything that was logged to it."""
-        return self._known(connection, request.project, request.run_id)
+        return self._known(connection, request.project, request.run_id, last=True)
 
     @implements(ops.UpdateRun)
     def update_run(self, tx: Connection, request: ops.UpdateRun, call: Call) -> TrackedRun | Unchanged:
@@ -269,8 +269,8 @@ class RunVerbs:
     def _active(self, tx: Connection, project: str, run_id: str) -> queries.Head:
         return _check_active(queries.run_head(tx, project, run_id), project, run_id)
 
-    def _known(self, connection: Connection, project: str, run_id: str) -> TrackedRun:
-        found = queries.tracked_runs(connection, project, [run_id])
+    def _known(self, connection: Connection, project: str, run_id: str, *, last: bool = False) -> TrackedRun:
+        found = queries.tracked_runs(connection, project, [run_id], last=last)
         if not found:
             raise no_run(project, run_id)
         return found[0]

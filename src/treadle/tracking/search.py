@@ -55,7 +55,7 @@ class SearchVerbs:
         found = queries.search_runs(connection, search, after=after, limit=request.limit + 1)
         end = pages.made(mark, found[request.limit - 1]) if len(found) > request.limit else None
         ids = [f[2] for f in found[: request.limit]]
-        runs = run_queries.tracked_runs(connection, request.project, ids, wanted=_wanted(request.columns))
+        runs = run_queries.tracked_runs(connection, request.project, ids, wanted=_wanted(request.columns), last=True)
         return ops.TrackedRuns(items=runs, page=Page(next=end))
 
     @implements(ops.SearchExperiments)

@@ -22,8 +22,8 @@ from treadle.store import driver, migrate, upsert
 from treadle.store import tables as t
 from treadle.store.blobs import LocalBlobs
 from treadle.store.db import Database, ping
-from treadle.store.driver import fetch, run
-from treadle.store.postgres import Session
+from treadle.store.driver import fetch, fetch_together, run
+from treadle.store.postgres import SESSION, Session
 from treadle.store.queries import home
 
 
@@ -267,7 +267,7 @@ def test_a_write_survives_the_end_of_the_connections_that_were_kept_for_it(postg
             thread.start()
         for thread in threads:
             thread.join()
-        pids = [connection.connection.driver_connection.info.backend_pid for connection, _ in database._kept]
+        pids = [connection.connection.driver_connection.info.backend_pid for connection, _ in database._writers._waiting]
         assert len(pids) == 4
         cut = text("SELECT pg_terminate_backend(:pid, 5000)")
         other.write(lambda tx: [tx.execute(cut, {"pid": pid}) for pid in pids])
@@ -295,6 +295,7 @@ def test_a_read_finds_another_connection_where_its_own_was_ended_meanwhile(postg
         migrate.ensure(database)
         first = read()
         assert read() == first
+        assert [c.connection.driver_connection.info.backend_pid for c, _ in database._readers._waiting] == [first]
         other.write(lambda tx: tx.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": first}))
         assert read() != first
 
@@ -314,6 +315,25 @@ def test_a_read_whose_connection_ends_under_it_is_told_so_and_the_next_one_is_we
             lose()
         with database.read() as connection:
             assert fetch(connection, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("together", [True, False])
+def test_a_reads_last_statement_ends_its_transaction_where_that_was_said(postgres_schema, together):
+    def last(connection):
+        return fetch_together(connection, [("SELECT 1", ())], last=True)[0] if together else fetch(connection, "SELECT 1", last=True)
+
+    with Database.open(postgres_schema) as database:
+        for said in (False, True, True):
+            with database.read() as connection:
+                if said:
+                    driver.nothing_follows(connection)
+                assert last(connection) == [(1,)]
+                assert connection.info[SESSION].open is not said
+                if said:
+                    with pytest.raises(RuntimeError, match="committed already"):
+                        fetch(connection, "SELECT 1")
+            assert connection.info[SESSION].open is False
 
 
 PUT = "INSERT INTO home (name, value) VALUES (?, ?)"

@@ -58,7 +58,10 @@ def test_a_run_that_ends_has_a_document_and_reads_as_before(call):
     call(ops.CreateLoggedModel(project=P, model_id="m", name="net", run_id="r", experiment_id="0"))
     data = RunInput(name="flights", digest="d1", source_type="http", source="https://x", schema="{}", context="train", tags={"k": "v"})
     call(ops.LogInputs(project=P, run_id="r", inputs=[data], models=[RunModel(model_id="m", role="output", step=3)]))
-    words = [Point(key=f"w{n}", value=value, step=n, time=n) for n, value in enumerate(["NaN", "Infinity", "-Infinity", 1e-310, 0.1, 123456789.123456789])]
+    words = [
+        Point(key=f"w{n}", value=value, step=n, time=n)
+        for n, value in enumerate(["NaN", "Infinity", "-Infinity", 1e-310, 0.1, 123456789.123456789])
+    ]
     call(ops.LogBatch(project=P, run_id="r", metrics=[*words, Point(key="far", value=2.0, step=2**62, time=None)]))
     before = got(call)
     assert documents(call) == {}

@@ -8,6 +8,7 @@ from treadle.records.filters import Comparison, Order
 from treadle.store import driver, migrate
 from treadle.store import tables as t
 from treadle.store.db import Database
+from treadle.store.postgres import Session
 from treadle.store.queries import listings, matches, search
 from treadle.store.queries.search import Search, search_runs
 from treadle.store.upsert import insert_rows
@@ -140,7 +141,11 @@ def search_and_skip(database, pages):
 def statements(database, function, monkeypatch):
     """Every statement a function runs, with its parameters."""
     seen = []
-    straight = driver.straight
+    straight, together = driver.straight, Session.run_together
+
+    def keep_all(session, asked, **more):
+        seen.extend(asked)
+        return together(session, asked, **more)
 
     def keep(connection, sql, given, **more):
         seen.append((sql, given))
@@ -148,6 +153,7 @@ def statements(database, function, monkeypatch):
 
     with database.read() as connection, monkeypatch.context() as patched:
         patched.setattr(driver, "straight", keep)
+        patched.setattr(Session, "run_together", keep_all)
         function(connection)
     assert seen
     return seen

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from treadle.records.filters import Comparison, Order
-from treadle.store.driver import fetch
+from treadle.store.driver import fetch, fetch_together
 from treadle.store.queries.conditions import (
     COLUMNS,
     STATUS,
@@ -58,6 +58,7 @@ class Driver(NamedTuple):
     comparison: Comparison | None
     range: Range
     rows: list[Row] | None = None
+    found: list[Row] | None = None  # what `gathered` would fetch
     many: bool = False
 
     @property
@@ -96,10 +97,15 @@ class Matches:
             return None
         best, least = None, RARE + 1
         for candidate in sorted(candidates, key=_effort):
-            rows = self._few(candidate) if candidate.scans else None
-            count = self._count(candidate.range, least) if rows is None else len(rows)
+            rows, found = self._few(candidate) if candidate.scans else None, None
+            if rows is not None:
+                count = len(rows)
+            elif best is None and self.dialect == "postgresql" and not self._in_order(candidate.comparison, first):
+                count, found = self._taken(candidate, least)
+            else:
+                count = self._count(candidate.range, least)
             if count < least:
-                best, least = candidate._replace(rows=rows), count
+                best, least = candidate._replace(rows=rows, found=found), count
                 if count <= FEW:
                     break
         if best is not None and self._in_order(best.comparison, first):
@@ -149,9 +155,22 @@ class Matches:
         return all_of([Sql("d.project = ?", (self.search.project,)), among("d.experiment", self.search.experiments, self.dialect)])
 
     def _count(self, known: Range, most: int) -> int:
+        text, values = self._counting(known, most)
+        return fetch(self.connection, f"SELECT {text}", *values)[0][0]
+
+    def _counting(self, known: Range, most: int) -> Sql:
         text, values = all_of([self._scope(), known.where])
-        statement = f"SELECT COUNT(*) FROM (SELECT 1 FROM {indexed(self.dialect, known.table, known.by)} WHERE {text} LIMIT ?) c"
-        return fetch(self.connection, statement, *values, most)[0][0]
+        source = indexed(self.dialect, known.table, known.by)
+        return Sql(f"(SELECT COUNT(*) FROM (SELECT 1 FROM {source} WHERE {text} LIMIT ?) c)", (*values, most))
+
+    def _taken(self, driver: Driver, most: int) -> tuple[int, list[Row] | None]:
+        """How many a range holds, and its matches where those are few, in one message: PostgreSQL looks at what is the same for all rows
+        before it looks for any."""
+        text, values = self._counting(driver.range, most)
+        few = self._counting(driver.range, FEW + 1)
+        together = [(f"SELECT {text}", values), self._gathering(driver, Sql(f"{few.text} <= ?", (*few.values, FEW)))]
+        ((count,),), found = fetch_together(self.connection, together)
+        return count, found if count <= FEW else None
 
     def _few(self, driver: Driver) -> list[Row] | None:
         """All that a range holds, where it is little: counting would read as much, and fetching all of it again."""
@@ -162,20 +181,10 @@ class Matches:
 
     def gathered(self, driver: Driver, after: Found | None) -> Iterator[Found]:
         """All matches in a range, sorted."""
-        comparison, known, told = driver.comparison, driver.range, driver.rows
-        exact = comparison is not None and comparison.op not in _SCANS
-        rest = [c for c in self.search.comparisons if not (exact and c is comparison)]
-        where = [self._scope(), known.where]
-        if told is not None:
-            known = Range("runs", "", Sql(""))
-            where = [Sql("d.project = ?", (self.search.project,)), self._any_of([row[0] for row in told])]
-        rows: list[Row] = []
-        if told != []:
-            text, values = all_of([*where, *self.held(rest, of_runs=known.table == "runs")])
-            columns = [] if driver.many else [self._column(order, of_runs=known.table == "runs") for order in self.search.orders]
-            select = ", ".join(["d.run_id", "d.created", *(column.text for column in columns)])
-            statement = f"SELECT {select} FROM {indexed(self.dialect, known.table, known.by)} WHERE {text}"
-            rows = fetch(self.connection, statement, *(v for column in columns for v in column.values), *values)
+        rows = driver.found
+        if rows is None:
+            statement, values = self._gathering(driver)
+            rows = fetch(self.connection, statement, *values) if driver.rows != [] else []
         if driver.many:
             found = self.valued([(row[0], row[1]) for row in rows], self.search.orders)
         else:
@@ -184,6 +193,21 @@ class Matches:
             found = [(tuple(_ranked(order, row[at]) for at, order in orders), row[1], row[0]) for row in once]
         found.sort(key=self.key)
         return behind(found, self.key, after)
+
+    def _gathering(self, driver: Driver, *more: Sql) -> tuple[str, tuple[Any, ...]]:
+        """What fetches the matches in a range, and what they are ordered by."""
+        comparison, known = driver.comparison, driver.range
+        exact = comparison is not None and comparison.op not in _SCANS
+        rest = [c for c in self.search.comparisons if not (exact and c is comparison)]
+        where = [self._scope(), known.where]
+        if driver.rows is not None:
+            known = Range("runs", "", Sql(""))
+            where = [Sql("d.project = ?", (self.search.project,)), self._any_of([row[0] for row in driver.rows])]
+        text, values = all_of([*more, *where, *self.held(rest, of_runs=known.table == "runs")])
+        columns = [] if driver.many else [self._column(order, of_runs=known.table == "runs") for order in self.search.orders]
+        select = ", ".join(["d.run_id", "d.created", *(column.text for column in columns)])
+        statement = f"SELECT {select} FROM {indexed(self.dialect, known.table, known.by)} WHERE {text}"
+        return statement, (*(v for column in columns for v in column.values), *values)
 
     def _column(self, order: Order, *, of_runs: bool) -> Sql:
         """What `_ranked` makes a candidate's value in an order of."""

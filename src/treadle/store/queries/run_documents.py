@@ -7,6 +7,7 @@ is never needed, only quicker. Runs of pipelines, which the engine moves and mea
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -54,10 +55,20 @@ _MADE = f"""json_build_object(
 )::text"""
 
 
-def column(dialect: str, runs: int) -> str:
-    """A run's document or NULL, in a statement on runs that are called `t`. PostgreSQL makes the missing ones of a few runs itself:
-    of many its JSON costs twice what the rows do, of a few those cost five statements."""
-    return f"COALESCE({_KEPT}, {_MADE})" if dialect == "postgresql" and runs <= FEW else _KEPT
+class Column(NamedTuple):
+    """A run's document, in a statement on runs that are called `t`; not `whole`: NULL where there is none."""
+
+    text: str
+    whole: bool
+
+
+_KNOWN, _WHOLE = Column(_KEPT, whole=False), Column(f"COALESCE({_KEPT}, {_MADE})", whole=True)
+
+
+def column(dialect: str, runs: int) -> Column:
+    """What reads the documents of so many runs. PostgreSQL makes the missing ones of a few itself: of many its JSON costs twice what the
+    rows do, of a few those cost five statements."""
+    return _WHOLE if dialect == "postgresql" and runs <= FEW else _KNOWN
 
 
 read = msgspec.json.Decoder(Logged).decode

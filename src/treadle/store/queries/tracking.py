@@ -111,32 +111,45 @@ def update_run(tx: Connection, project: str, run_id: str, values: dict[str, Any]
 
 
 def tracked_runs(
-    connection: Connection, project: str, run_ids: Sequence[str], *, wanted: Callable[[str, str], bool] | None = None
+    connection: Connection,
+    project: str,
+    run_ids: Sequence[str],
+    *,
+    wanted: Callable[[str, str], bool] | None = None,
+    last: bool = False,
 ) -> list[TrackedRun]:
     """Runs with everything that was logged to them, in the order of the ids; unknown ones are left out.
 
     Args:
         wanted: (kind, name) → whether to answer it; kinds are metrics, params, tags, inputs and models, the latter two without a name.
+        last: nothing else is read in the operation (`driver.fetch`).
     """
     found: dict[str, TrackedRun] = {}
     for some, _ in chunks(run_ids):
         source, condition, values = of_runs(connection, "runs", project, some)
         document = run_documents.column(connection.dialect.name, len(some))
-        rows = fetch(connection, f"SELECT {_RUN}, {document} FROM {source} WHERE {condition}", *values)
+        ends = last and document.whole and len(some) == len(run_ids)
+        rows = fetch(connection, f"SELECT {_RUN}, {document.text} FROM {source} WHERE {condition}", *values, last=ends)
         logged = {row[0]: _part(run_documents.read(row[-1]), wanted) for row in rows if row[-1] is not None}
         if len(logged) < len(rows):
-            logged |= logged_to(connection, project, [row[0] for row in rows if row[-1] is None], wanted=wanted)
+            rest = [row[0] for row in rows if row[-1] is None]
+            logged |= logged_to(connection, project, rest, wanted=wanted, last=last and some[-1] == run_ids[-1])
         for row in rows:
             found[row[0]] = _tracked(project, row, logged[row[0]])
     return [found[run_id] for run_id in run_ids if run_id in found]
 
 
 def logged_to(
-    connection: Connection, project: str, run_ids: Sequence[str], *, wanted: Callable[[str, str], bool] | None = None
+    connection: Connection,
+    project: str,
+    run_ids: Sequence[str],
+    *,
+    wanted: Callable[[str, str], bool] | None = None,
+    last: bool = False,
 ) -> dict[str, Logged]:
-    """What was logged to a few hundred runs, as their rows have it, by run; `wanted` as for `tracked_runs`."""
+    """What was logged to a few hundred runs, as their rows have it, by run; `wanted` and `last` as for `tracked_runs`."""
     kinds = [kind for kind in _KINDS if kind in ("metrics", "params", "tags") or wanted is None or wanted(kind, "")]
-    found = fetch_together(connection, [_statement(connection, kind, project, run_ids) for kind in kinds])
+    found = fetch_together(connection, [_statement(connection, kind, project, run_ids) for kind in kinds], last=last)
     return _logged(run_ids, dict(zip(kinds, found, strict=True)), wanted)
 
 
