@@ -38,6 +38,7 @@ _SAID: dict[str, Callable[[int], str]] = {
     "asked": lambda n: "The question is put: whoever may approve finds it on the overview.",
     "granted": lambda n: "Approved.",
     "refused": lambda n: "Refused.",
+    "withdrawn": lambda n: "The question is taken back; it can be asked again.",
     "alias": lambda n: "The alias is set.",
     "alias_gone": lambda n: "The alias is gone; the version is untouched.",
     "state": lambda n: "The state is changed.",

@@ -633,6 +633,11 @@ def test_a_version_that_waits_is_answered_on_its_page() -> None:
     still.answers[registry.ListApprovals] = [replace(APPROVAL, state=ApprovalState.granted)]
     html = client(still).get(f"{BASE}/models/delay/9").text
     assert "Ask for approval" in html
+    assert "Approved in" not in html  # a granted question of a version that has been to the archive since
+    still.answers[registry.GetModelVersion] = version(9, state=VersionState.approved)
+    html = client(still).get(f"{BASE}/models/delay/9").text
+    assert "Approved in prod." in html
+    assert ("<option selected>prod</option>" in html, "<option>staging</option>" in html) == (False, True)
     still.answers[registry.GetModelVersion] = version(9, bundle_digest="", source=f"runs:/{ONE}/model", previous=None)
     html = client(still).get(f"{BASE}/models/delay/9").text
     assert "It is not sealed yet" in html
