@@ -326,13 +326,19 @@ def test_a_thousand_runs_are_filtered_ordered_ticked_and_compared(chromium: Any,
 
     # A view is kept; a table is taken away.
     page.goto(f"{url}{BASE}/experiments/77/runs?sort=metrics.auc&chart=scatter")
-    page.locator("#m-views summary").click()
+    page.locator("#m-views > summary").click()
     page.locator("#vname").fill("the best")
     page.get_by_role("button", name="Keep").click()
     expect(page.locator(".notice")).to_contain_text("The view is kept")
     page.goto(f"{url}{BASE}/experiments/77/runs")
-    page.locator("#m-views summary").click()
-    page.get_by_role("link", name="the best").click()
+    page.locator("#m-views > summary").click()
+    page.locator("#m-views details summary").click()
+    page.get_by_label("new name of the view the best").fill("best of all")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.locator(".notice")).to_contain_text("The view has its new name")
+    page.goto(f"{url}{BASE}/experiments/77/runs")
+    page.locator("#m-views > summary").click()
+    page.get_by_role("link", name="best of all").click()
     expect(page).to_have_url(re.compile("sort=metrics.auc&chart=scatter"))
     page.locator("#m-export summary").click()
     with page.expect_download() as download:

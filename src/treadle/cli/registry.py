@@ -123,6 +123,8 @@ def print_version(session: Session, v: ModelVersion, *, uses: list[Any] | None =
         click.echo(f"  {click.style('pass', fg='green') if gate.passed else click.style('fail', fg='red')}  {gate.text}")
     for a in approvals:
         answered = f" by {a.decided_by} {show.cell(a.decided_time)}" if a.decided_by else f", asked by {a.asked_by}"
+        if a.decided_by and a.state == "expired":  # it held until its version went to the archive
+            answered = f", was granted{answered}"
         comment = f": {a.comment}" if a.comment else ""
         click.echo(f"  {a.environment}  {show.state(str(a.state))}{answered}{comment}")
     print_uses(uses or [])

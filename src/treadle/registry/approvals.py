@@ -143,16 +143,16 @@ class ApprovalVerbs:
         """
         approval = _as_of(approval_by_id(tx, request.project, request.approval_id), call.event_time)
         check_text(request.reason, "reason", _LONGEST)
+        if approval.state == ApprovalState.withdrawn and approval.decided_by == call.actor.actor_id:
+            return Unchanged(approval)
+        if approval.state != ApprovalState.waiting:
+            raise _closed(approval, ApprovalState.withdrawn)
         if approval.asked_by != call.actor.actor_id:
             raise TreadleError(
                 f"{approval.asked_by} asked for the approval {approval.approval_id}, and only who asked takes a question back.",
                 remedy=f"Whoever may approve can refuse it: treadle reject {approval.approval_id}",
                 code="denied",
             )
-        if approval.state == ApprovalState.withdrawn:
-            return Unchanged(approval)
-        if approval.state != ApprovalState.waiting:
-            raise _closed(approval, ApprovalState.withdrawn)
         queries.decide_approval(tx, request.project, request.approval_id, withdrawn(call, request.reason))
         return approval_by_id(tx, request.project, request.approval_id)
 

@@ -412,6 +412,8 @@ def test_a_question_is_taken_back_by_who_asked(house):
     done = house(take_back)
     assert (str(done.state), done.comment) == ("withdrawn", "the slices were of last year")
     assert house(take_back) == done
+    with pytest.raises(TreadleError, match="was withdrawn by ana"):  # there is nothing left that he could refuse
+        house(take_back, BEN)
     assert ("treadle.approval.withdrawn", f"approval/{asked.approval_id}", "") in [(e[0], e[1], "") for e in house.events()]
     with pytest.raises(TreadleError, match="was withdrawn by ana at 2013-03-01 00:00 UTC") as caught:
         house.decide(asked.approval_id)
