@@ -61,6 +61,7 @@ def _page(desk: Desk, error: TreadleError | None = None, kept: Fields | None = N
     asked = [a for a in approvals if a.subject == subject]
     standing = found.state in (VersionState.approved, VersionState.released)
     let_in = sorted({a.environment for a in asked if a.state == "granted"}) if standing else []
+    answered = {*let_in, *(a.environment for a in asked if a.state == "waiting")}
     uses: list[Use] = desk.call(GetUses(project=desk.project, model=model, number=found.number))
     removal: Removal | None = None
     if here.get("delete") == "1":
@@ -80,7 +81,7 @@ def _page(desk: Desk, error: TreadleError | None = None, kept: Fields | None = N
         notice=notice(here, desk.base),
         waiting=[question(desk, a) for a in asked if a.state == "waiting"],
         comments=desk.call(ListComments(project=desk.project, subject=subject)),
-        places=[e for e in environments or [desk.environment] if e not in let_in],
+        places=[e for e in environments or [desk.environment] if e not in answered],
         let_in=let_in,
         tables=_tables(found, before, asked, uses),
         drawing=_drawing(desk, found, uses),

@@ -211,7 +211,10 @@ def draw(tx: Connection, version: ModelVersion, sealed: Bundle, *, views: Iterab
 def check_name(name: str, what: str) -> None:
     """Raises for what is no name of a model or alias that a project declares: those become addresses and labels."""
     if not name or len(name) > 200 or not all(c.isalnum() or c in "_-." for c in name):
-        raise TreadleError(f"{name[:80]!r} is no name for a {what}.", remedy="Use letters, digits, '_', '-' and '.', at most 200.")
+        raise TreadleError(
+            f"{name[:80]!r} is no name for {'an' if what[0] in 'aeiou' else 'a'} {what}.",
+            remedy="Use letters, digits, '_', '-' and '.', at most 200.",
+        )
 
 
 def check_model_name(name: str) -> None:

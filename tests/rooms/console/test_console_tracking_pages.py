@@ -682,6 +682,7 @@ def test_two_versions_stand_side_by_side() -> None:
 def test_a_version_that_waits_is_answered_on_its_page() -> None:
     html = client(Still()).get(f"{BASE}/models/delay/9").text
     assert f'value="{APPROVAL.approval_id}"' in html
+    assert ("<option>staging</option>" in html, "prod</option>" in html) == (True, False)  # it can be asked about elsewhere meanwhile
     still = Still()
     still.answers[registry.ListApprovals] = [replace(APPROVAL, state=ApprovalState.granted)]
     html = client(still).get(f"{BASE}/models/delay/9").text
