@@ -166,9 +166,14 @@ def test_one_run_from_its_first_metric_to_its_end(chromium: Any, home: tuple[Wor
     expect(row).to_contain_text("300")
     expect(page.locator("#params")).to_contain_text("late")
     expect(row.locator("[data-low]")).to_have_text("0.0004")
+    last = [Point(key="loss", value=7.5, step=301), *(Point(key="late", value=i, step=i) for i in range(3))]
+    shop.call(LogBatch(project="default", run_id=run_id, metrics=last))
     shop.call(UpdateRun(project="default", run_id=run_id, state=RunState.finished))
     expect(page.locator(".sentence")).to_contain_text("The run finished")
     expect(page.locator("#poll")).to_have_count(0)
+    expect(row.locator("[data-high]")).to_have_text("7.5000")  # what was logged just before the end is drawn, too
+    expect(page.locator("figure[data-key=loss]")).to_have_attribute("title", "202 points drawn")
+    expect(page.locator("figure[data-key=late] canvas")).to_have_count(1)
     assert page.evaluate("window.stayed") is True
     page.locator("#knobs input[type=range]").fill("60")
     expect(page).to_have_url(re.compile("smooth=60"))
@@ -293,6 +298,8 @@ def test_a_thousand_runs_are_filtered_ordered_ticked_and_compared(chromium: Any,
         expect(page.locator("#plot svg, #plot .bars")).to_have_count(1)
         if chart != "Lines":
             expect(page.locator("#plot-note")).to_contain_text("1,000 of 1,000 runs")
+        if chart == "Parallel":  # an axis says where it begins and ends
+            assert {"2", "10", "4", "1,024", "0", "999"} <= set(page.locator("#plot text.halo").all_text_contents())
         seen.shot(f"runs-{chart.lower()}-light")
 
     # To the bin and back.
@@ -319,13 +326,19 @@ def test_a_thousand_runs_are_filtered_ordered_ticked_and_compared(chromium: Any,
 
     # A view is kept; a table is taken away.
     page.goto(f"{url}{BASE}/experiments/77/runs?sort=metrics.auc&chart=scatter")
-    page.locator("#m-views summary").click()
+    page.locator("#m-views > summary").click()
     page.locator("#vname").fill("the best")
     page.get_by_role("button", name="Keep").click()
     expect(page.locator(".notice")).to_contain_text("The view is kept")
     page.goto(f"{url}{BASE}/experiments/77/runs")
-    page.locator("#m-views summary").click()
-    page.get_by_role("link", name="the best").click()
+    page.locator("#m-views > summary").click()
+    page.locator("#m-views details summary").click()
+    page.get_by_label("new name of the view the best").fill("best of all")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.locator(".notice")).to_contain_text("The view has its new name")
+    page.goto(f"{url}{BASE}/experiments/77/runs")
+    page.locator("#m-views > summary").click()
+    page.get_by_role("link", name="best of all").click()
     expect(page).to_have_url(re.compile("sort=metrics.auc&chart=scatter"))
     page.locator("#m-export summary").click()
     with page.expect_download() as download:

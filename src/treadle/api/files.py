@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from treadle.api.errors import encode
-from treadle.api.guard import MAX_UPLOAD, answer
+from treadle.api.guard import MAX_UPLOAD, Headers, answer
 from treadle.operations.artifacts import CheckFile, DeleteFiles, GetFile, PutFile
 from treadle.plugins.storage import BlobSink, BlobStore
 from treadle.records.errors import TreadleError
@@ -70,8 +70,8 @@ class FileRoutes:
             await self._verbs[method](scope, receive, send, *address(raw_path(scope)))
         except TreadleError as error:
             finer = error.details.get("status") or (413 if error.details.get("limit") else None)
-            allow = error.details.get("allow", "")
-            await answer(send, *encode(error, finer), close=too_much_left(scope), method=method, allow=allow)
+            allow, more = error.details.get("allow", ""), size_told(error)
+            await answer(send, *encode(error, finer), close=too_much_left(scope), method=method, allow=allow, more=more)
 
     async def _call(self, scope: Scope, request: Any) -> Any:
         return await run_in_threadpool(self._dispatch, request, actor=scope["state"]["actor"])
@@ -271,6 +271,11 @@ def _span(asked: str, size: int) -> tuple[int, int] | None:
             details={"status": 416, "size": size},
         )
     return start, end
+
+
+def size_told(error: TreadleError) -> Headers:
+    """The header that tells the size of a file to who asked for a range that has nothing of it; none for any other error."""
+    return [(b"content-range", f"bytes */{error.details['size']}".encode())] if error.details.get("status") == 416 else []
 
 
 def verified(file: BinaryIO, size: int, digest: str) -> Iterator[bytes]:

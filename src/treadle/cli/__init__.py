@@ -36,6 +36,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "approvals": ("approvals", "approvals", "List what waits for a person."),
         "approve": ("approvals", "approve", "Grant an approval."),
         "reject": ("approvals", "reject", "Refuse an approval."),
+        "withdraw": ("approvals", "withdraw", "Take a question back."),
         "release": ("release", "release", "Move an endpoint's traffic: start, list, show, rollback."),
         "rollback": ("release", "rollback", "Put the version that served before back."),
         "predict": ("predict", "predict", "Ask an endpoint for predictions."),

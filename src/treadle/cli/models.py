@@ -19,6 +19,7 @@ from treadle.operations.registry import (
     GetModel,
     GetModelVersion,
     GetUses,
+    ListApprovals,
     ListModelVersions,
     MoveVersion,
     RenameModel,
@@ -35,7 +36,7 @@ from treadle.operations.registry import (
 from treadle.records.clock import seconds
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
-from treadle.records.models import IMAGE_TAG, Comparison, ModelVersion, RegisteredModel, Removal
+from treadle.records.models import IMAGE_TAG, Approval, Comparison, ModelVersion, RegisteredModel, Removal
 
 
 class Models(click.Group):
@@ -140,7 +141,9 @@ def show_(session: Session, model: str, project: str | None) -> None:
         wanted, number = version_of(model)
         version: ModelVersion = session.call(GetModelVersion(project=name, model=wanted, number=number))
         uses = session.call(GetUses(project=name, model=wanted, number=version.number))
-        print_version(session, version, uses=uses)
+        subject = f"model/{wanted}/{version.number}"
+        approvals: list[Approval] = session.call(ListApprovals(project=name, state=None, limit=500))
+        print_version(session, version, uses=uses, approvals=[a for a in approvals if a.subject == subject])
         return
     found: RegisteredModel = session.call(GetModel(project=name, model=model))
     uses = session.call(GetUses(project=name, model=model, number=0))
@@ -429,13 +432,18 @@ def ask(session: Session, version: str, project: str | None, env: str | None) ->
     name = session.project(project)
     where = session.environment(name, env)
     model, number = version_of(version)
-    done = session.call(
-        RequestApproval(
-            project=name,
-            approval_id=new_id("apr"),
-            environment=where,
-            subject=f"model/{model}/{number}",
-            question=f"May {version} serve in {where}?",
-        )
+    asked = RequestApproval(
+        project=name,
+        approval_id=new_id("apr"),
+        environment=where,
+        subject=f"model/{model}/{number}",
+        question=f"May {version} serve in {where}?",
     )
-    said(session, done, f"asked ({done.approval_id}); somebody else answers: treadle approve {version} --env {where}")
+    done: Approval = session.call(asked)
+    text = f"asked ({done.approval_id}); somebody else answers: treadle approve {version} --env {where}"
+    if done.approval_id != asked.approval_id:
+        answer = f"treadle approve {version} --env {where}"
+        granted = f"{version} is approved in {where} already, by {done.decided_by} ({done.approval_id})"
+        waiting = f"{done.asked_by} asked already ({done.approval_id}); it waits for an answer: {answer}"
+        text = granted if done.state == "granted" else waiting
+    said(session, done, text)

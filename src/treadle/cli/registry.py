@@ -1,5 +1,6 @@
 """What the verbs of models and approvals print, and how a version is named on the command line."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -8,7 +9,7 @@ from treadle.cli import show
 from treadle.cli.session import Session
 from treadle.operations.workshop import GetApplied, ListProjects
 from treadle.records.errors import TreadleError
-from treadle.records.models import ModelVersion, Removal
+from treadle.records.models import Approval, ModelVersion, Removal
 
 
 def version_of(text: str) -> tuple[str, int]:
@@ -94,10 +95,10 @@ def served(session: Session, project: str) -> list[str]:
     return sorted({endpoint.model for a in applied if a for endpoint in a.endpoints})
 
 
-def print_version(session: Session, v: ModelVersion, *, uses: list[Any] | None = None) -> None:
-    """One version, and who uses it."""
+def print_version(session: Session, v: ModelVersion, *, uses: list[Any] | None = None, approvals: Sequence[Approval] = ()) -> None:
+    """One version, what was answered about it, and who uses it."""
     if session.as_json:
-        show.as_json(v if uses is None else {"version": v, "uses": uses})
+        show.as_json(v if uses is None else {"version": v, "uses": uses, "approvals": approvals})
         return
     show.facts(
         [
@@ -120,4 +121,10 @@ def print_version(session: Session, v: ModelVersion, *, uses: list[Any] | None =
     )
     for gate in v.gates:
         click.echo(f"  {click.style('pass', fg='green') if gate.passed else click.style('fail', fg='red')}  {gate.text}")
+    for a in approvals:
+        answered = f" by {a.decided_by} {show.cell(a.decided_time)}" if a.decided_by else f", asked by {a.asked_by}"
+        if a.decided_by and a.state == "expired":  # it held until its version went to the archive
+            answered = f", was granted{answered}"
+        comment = f": {a.comment}" if a.comment else ""
+        click.echo(f"  {a.environment}  {show.state(str(a.state))}{answered}{comment}")
     print_uses(uses or [])

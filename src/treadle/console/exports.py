@@ -53,15 +53,15 @@ def as_csv(desk: Desk) -> Response:
     """Every run that the filter finds, in the listing's order, page after page as it is read."""
     wanted, experiment = listings.read(Address.of(desk.request)), experiment_of(desk)
     chosen = [c for c in wanted.columns if listings.named(c)] or None
-    pages = _pages(desk, wanted, experiment, chosen)
-    first = next(pages)
-    columns = chosen or listings.keys(first.items).columns
+    first = next(_pages(desk, wanted, experiment, chosen))
+    columns = chosen
+    if columns is None:  # what any of them has stands in the head, so all of them are read once for their columns where one page is not all
+        every = _pages(desk, wanted, experiment, None) if first.page.next else [first]
+        columns = listings.keys(run for found in every for run in found.items).columns
 
     def lines() -> Iterator[str]:
         yield _csv([*_HEAD, *columns])
-        for run in first.items:
-            yield _csv(_row(run, columns))
-        for found in pages:
+        for found in _pages(desk, wanted, experiment, chosen) if first.page.next else [first]:
             yield "".join(_csv(_row(run, columns)) for run in found.items)
 
     name = f"{experiment.experiment_id if experiment else desk.project}-runs.csv"
@@ -73,7 +73,9 @@ def _row(run: TrackedRun, columns: list[str]) -> list[str]:
     values = {f"metrics.{p.key}": repr(float(p.value)) for p in run.metrics}
     values |= {f"params.{k}": _safe(v) for k, v in run.params.items()}
     values |= {f"tags.{k}": _safe(v) for k, v in run.tags.items()}
-    times = [t.isoformat() if t else "" for t in (run.started or run.created, run.ended)]
+    times = [
+        t.isoformat(timespec="microseconds") if t else "" for t in (run.started or run.created, run.ended)
+    ]  # one form: pandas reads no two
     head = [run.run_id, _safe(run.name), run.experiment_id, str(run.state), _safe(run.user), *times]
     return [*head, *(values.get(c, "") for c in columns)]
 

@@ -17,10 +17,11 @@ from starlette.responses import RedirectResponse, Response
 
 from treadle.console import quality, words
 from treadle.console.desk import Desk, check_same_origin
+from treadle.console.questions import question
 from treadle.console.ring import clip, ring
 from treadle.console.stations import LOOP_BEGINS
 from treadle.operations.ledger import ListEvents
-from treadle.operations.registry import DecideApproval, GetApproval, GetModelVersion
+from treadle.operations.registry import DecideApproval, GetApproval, GetModelVersion, WithdrawApproval
 from treadle.operations.workshop import GetApplied, GetOverview, Overview
 from treadle.records.definitions import Project
 from treadle.records.errors import TreadleError
@@ -150,13 +151,15 @@ def decide(desk: Desk, form: dict[str, str]) -> Response:
     check_same_origin(desk.request)
     approval_id = desk.request.path_params["approval_id"]
     try:
-        if form.get("decision") not in ("approve", "refuse"):
+        decision, comment = form.get("decision"), form.get("comment", "")[:500]
+        of: dict[str, Any] = {"project": desk.project, "approval_id": approval_id}
+        if decision not in ("approve", "refuse", "withdraw"):
             raise TreadleError("The form says neither approve nor refuse.", remedy="Use one of the two buttons.")
-        grant = form["decision"] == "approve"
+        request: Any = WithdrawApproval(reason=comment, **of)
+        if decision != "withdraw":
+            request = DecideApproval(grant=decision == "approve", comment=comment, environment=desk.environment, **of)
         # In a replay an answer is given at the business time that the person sees, not years after it.
-        at = desk.replayed
-        comment = form.get("comment", "")[:500]
-        desk.call(DecideApproval(project=desk.project, approval_id=approval_id, grant=grant, comment=comment), event_time=at)
+        desk.call(request, event_time=desk.replayed)
     except TreadleError as error:
         desk.__dict__.pop("overview", None)
         return _page(desk, error=error, kept={approval_id: form.get("comment", "")})
@@ -349,6 +352,7 @@ def _card(desk: Desk, seen: Overview, approval: Approval, applied: Project | Non
     subject = f"{version.model} {version.number}" if version else approval.subject
     return {
         "approval": approval,
+        "asked": question(desk, approval),
         "title": approval.question or f"Approve {subject} for {approval.environment}?",
         "subject": subject,
         "href": words.subject_path(desk.base, approval.subject),

@@ -23,9 +23,11 @@ _SAID: dict[str, Callable[[int], str]] = {
     "binned": lambda n: f"{_many(n, 'run')} went to the bin and can be restored until removed for good.",
     "restored": lambda n: f"{_many(n, 'run')} came back from the bin.",
     "moved": lambda n: f"{_many(n, 'run')} moved here.",
+    "moved_nowhere": lambda n: "No run was moved: there is no such experiment. Write its id, or its name as it stands in the list.",
     "created": lambda n: "The experiment is made.",
     "saved": lambda n: "Saved.",
     "view_saved": lambda n: "The view is kept under its name, for everybody.",
+    "view_renamed": lambda n: "The view has its new name, for everybody.",
     "view_deleted": lambda n: "The view is forgotten; its runs are untouched.",
     "experiment_binned": lambda n: "The experiment and its runs went to the bin and can be restored until removed for good.",
     "experiment_restored": lambda n: "The experiment came back from the bin, with the runs that went with it.",
@@ -38,6 +40,7 @@ _SAID: dict[str, Callable[[int], str]] = {
     "asked": lambda n: "The question is put: whoever may approve finds it on the overview.",
     "granted": lambda n: "Approved.",
     "refused": lambda n: "Refused.",
+    "withdrawn": lambda n: "The question is taken back; it can be asked again.",
     "alias": lambda n: "The alias is set.",
     "alias_gone": lambda n: "The alias is gone; the version is untouched.",
     "state": lambda n: "The state is changed.",
@@ -45,6 +48,9 @@ _SAID: dict[str, Callable[[int], str]] = {
     "version_deleted": lambda n: "The version is deleted; its number is not given again.",
     "model_deleted": lambda n: "The model and its versions are deleted.",
 }
+
+#: What did not succeed.
+_FAILED = ("moved_nowhere",)
 
 
 def notice(here: Address, base: str) -> Notice | None:
@@ -59,4 +65,6 @@ def notice(here: Address, base: str) -> Notice | None:
         act = "restore" if here.get("said") == "binned" else "bin"
         fields = [("act", act), ("back", here.to(said=None, done=None, undo=None)), *(("run", r) for r in ids)]
         undo = (f"{base}/runs", fields, "Undo: restore" if act == "restore" else "Undo: to the bin")
-    return Notice(tone="healthy", text=said(int(n) if n.isdigit() and len(n) < 9 else 1), undo=undo)
+    return Notice(
+        tone="harm" if here.get("said") in _FAILED else "healthy", text=said(int(n) if n.isdigit() and len(n) < 9 else 1), undo=undo
+    )

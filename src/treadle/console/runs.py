@@ -189,7 +189,7 @@ def _sentence(wanted: Listing, found: TrackedRuns, experiment: Experiment | None
         order = f", by {name} from the {'highest' if wanted.descending else 'lowest'}"
     if groups:
         of = f"the first {MOST:,} runs{kind}{order}; there are more" if bounded else f"{sum(g.count for g in groups):,} runs{kind}"
-        return f"{len(groups):,} groups by {wanted.group} of {of}."
+        return f"{len(groups):,} group{'s' if len(groups) != 1 else ''} by {wanted.group} of {of}."
     live = sum(str(r.state) in listings.LIVE for r in found.items)
     said = f"{'The first ' if found.page.next and not wanted.page else ''}{n:,} {'run' if n == 1 else 'runs'}"
     more = "; more follow" if found.page.next else ""
@@ -262,7 +262,9 @@ def act(desk: Desk, fields: Fields) -> Response:
             desk.call(BinRun(project=desk.project, run_id=run_id, lifecycle="deleted" if what == "bin" else "active"))
         return back(fields, home, said="binned" if what == "bin" else "restored", done=str(len(runs)), undo=",".join(runs))
     if what == "move":
-        target: Experiment = desk.call(GetExperiment(project=desk.project, experiment=fields.get("experiment")))
+        target: Experiment | None = desk.maybe(GetExperiment(project=desk.project, experiment=fields.get("experiment")))
+        if target is None:
+            return back(fields, home, said="moved_nowhere", sel=",".join(runs))
         for run_id in runs:
             desk.call(UpdateRun(project=desk.project, run_id=run_id, experiment=target.experiment_id))
         there = f"{desk.base}{words.path('experiments', target.experiment_id, 'runs')}"
@@ -271,7 +273,7 @@ def act(desk: Desk, fields: Fields) -> Response:
 
 
 def views(desk: Desk, fields: Fields) -> Response:
-    """Keep the table as it is set up under a name, or forget a view."""
+    """Keep the table as it is set up under a name, give a view another name, or forget it."""
     check_same_origin(desk.request)
     scope = fields.get("experiment")
     home = f"{desk.base}{words.path('experiments', scope, 'runs')}" if scope else f"{desk.base}/runs"
@@ -285,5 +287,16 @@ def views(desk: Desk, fields: Fields) -> Response:
     query = {"experiment": scope, "address": [[k, v] for k, v in asked.hidden("page", "said", "done", "undo", "sel")]}
     known: list[SavedView] = desk.call(ListViews(project=desk.project, page="runs"))
     same = next((v.view_id for v in known if v.name == name and v.query.get("experiment", "") == scope), None)
+    if fields.get("act") == "rename":
+        wanted = fields.get("view")
+        renamed = next((v for v in known if v.view_id == wanted), None)
+        if renamed is None:
+            raise TreadleError("This view is forgotten already.", remedy="Keep the table under a name anew.", code="not_found")
+        if same not in (None, wanted):
+            raise TreadleError(
+                f"There is a view named {name!r} here already.", remedy="Use another name, or forget that one.", code="conflict"
+            )
+        desk.call(SaveView(project=desk.project, view_id=wanted, page="runs", name=name, query=renamed.query))
+        return back(fields, home, said="view_renamed")
     desk.call(SaveView(project=desk.project, view_id=same or new_id("view"), page="runs", name=name, query=query))
     return back(fields, home, said="view_saved")

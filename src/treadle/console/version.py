@@ -11,6 +11,7 @@ from treadle.console.asked import Address, Fields
 from treadle.console.desk import Desk, check_same_origin
 from treadle.console.exports import safe_name
 from treadle.console.notices import notice
+from treadle.console.questions import question
 from treadle.console.tables import Cell, Fact, Table, number, text, time
 from treadle.operations.ledger import GetLineage, Lineage
 from treadle.operations.registry import (
@@ -31,13 +32,14 @@ from treadle.operations.registry import (
     SetVersionTags,
     UpdateCard,
     UpdateVersion,
+    WithdrawApproval,
 )
 from treadle.packaging import bundle as bundles
 from treadle.records.digests import digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
 from treadle.records.models import CARD_SECTIONS, Approval, Bundle, BundleFile, Card, ModelVersion, Removal, Use
-from treadle.records.states import VERSION_MOVES
+from treadle.records.states import VERSION_MOVES, VersionState
 
 STAGES = ("None", "Staging", "Production", "Archived")
 _FORMATS = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
@@ -57,6 +59,9 @@ def _page(desk: Desk, error: TreadleError | None = None, kept: Fields | None = N
     approvals: list[Approval] = desk.call(ListApprovals(project=desk.project, state=None, limit=200))
     subject = f"model/{model}/{found.number}"
     asked = [a for a in approvals if a.subject == subject]
+    standing = found.state in (VersionState.approved, VersionState.released)
+    let_in = sorted({a.environment for a in asked if a.state == "granted"}) if standing else []
+    answered = {*let_in, *(a.environment for a in asked if a.state == "waiting")}
     uses: list[Use] = desk.call(GetUses(project=desk.project, model=model, number=found.number))
     removal: Removal | None = None
     if here.get("delete") == "1":
@@ -74,9 +79,10 @@ def _page(desk: Desk, error: TreadleError | None = None, kept: Fields | None = N
         me=desk.base + words.path("models", model, found.number),
         sentence=_sentence(found, uses),
         notice=notice(here, desk.base),
-        waiting=[a for a in asked if a.state == "waiting"],
+        waiting=[question(desk, a) for a in asked if a.state == "waiting"],
         comments=desk.call(ListComments(project=desk.project, subject=subject)),
-        places=environments or [desk.environment],
+        places=[e for e in environments or [desk.environment] if e not in answered],
+        let_in=let_in,
         tables=_tables(found, before, asked, uses),
         drawing=_drawing(desk, found, uses),
         card=desk.call(GetCard(project=desk.project, model=model, number=found.number)),
@@ -275,6 +281,9 @@ def _call(desk: Desk, fields: Fields, model: str, wanted: int, what: str) -> tup
                 environment=fields.get("environment"),
             )
             return answer, "granted" if what == "grant" else "refused"
+        case "withdraw":
+            reason = fields.get("comment")[:500]
+            return WithdrawApproval(project=desk.project, approval_id=fields.get("approval"), reason=reason), "withdrawn"
         case "alias":
             return SetAlias(alias=fields.get("alias"), **at), "alias"
         case "reject" | "archive":

@@ -31,6 +31,7 @@ TONES = {
     "promoted": "healthy",
     "granted": "healthy",
     "closed": "quiet",
+    "withdrawn": "quiet",
     "running": "tried",
     "queued": "tried",
     "validated": "tried",
@@ -51,7 +52,7 @@ _EVENT_TONES = (
     (re.compile(r"\.(failed|stopped|refused|rolled_back)$"), "harm"),
     (re.compile(r"^treadle\.(performance|calibration|drift|outcomes)\.|\.approval\.requested$|\.cancel_requested$"), "waits"),
     (re.compile(r"^treadle\.(release|run)\.(started|queued|created|delivered|deployed|live|resumed)$|^treadle\.schedule\."), "tried"),
-    (re.compile(r"\.(erased|inconclusive|cancelled|revoked)$|^(?!treadle\.)"), "quiet"),
+    (re.compile(r"\.(erased|inconclusive|cancelled|revoked|withdrawn|expired)$|^(?!treadle\.)"), "quiet"),
 )
 
 
@@ -359,6 +360,8 @@ _SAY: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "treadle.model.moved": _moved,
     "treadle.model.promoted": _progress,
     "treadle.approval.decided": _decided,
+    "treadle.approval.withdrawn": lambda p: f"question taken back{': ' + p['reason'] if p.get('reason') else ''}",
+    "treadle.approval.expired": lambda p: "nobody answered in time",
     "treadle.release.started": _release,
     "treadle.release.delivered": _loaded("is in the gateways' hands"),
     "treadle.release.deployed": _loaded("is loaded, at 0 % of the traffic"),

@@ -6,18 +6,7 @@ from msgspec import Struct
 
 from treadle.operations.table import Writes, operation
 from treadle.records.ledger import Page
-from treadle.records.models import (
-    Approval,
-    Card,
-    Comment,
-    Comparison,
-    Download,
-    GateResult,
-    ModelVersion,
-    RegisteredModel,
-    Removal,
-    Use,
-)
+from treadle.records.models import Approval, Card, Comment, Comparison, Download, GateResult, ModelVersion, RegisteredModel, Removal, Use
 
 MEASURES = Writes(measures=True)
 
@@ -391,7 +380,7 @@ class MoveVersion(Struct, frozen=True, kw_only=True):
     writes=Writes("treadle.approval.requested", "{subject}"),
 )
 class RequestApproval(Struct, frozen=True, kw_only=True):
-    """Ask for approval of a model version in an environment.
+    """Ask for approval of a model version in an environment. Where one waits or is granted already, that is the answer.
 
     Unanswered, it expires at `expires` (business time); where that is not given, as the environment declares.
     """
@@ -421,6 +410,20 @@ class DecideApproval(Struct, frozen=True, kw_only=True):
     grant: bool
     comment: str = ""
     environment: str = ""
+
+
+@operation(
+    "POST /projects/{project}/approvals/{approval_id}/withdrawal",
+    allow="models:write",
+    returns=Approval,
+    writes=Writes("treadle.approval.withdrawn", "approval/{approval_id}"),
+)
+class WithdrawApproval(Struct, frozen=True, kw_only=True):
+    """Take a question back that waits for its answer. Whoever asked may."""
+
+    project: str
+    approval_id: str
+    reason: str = ""
 
 
 @operation("GET /projects/{project}/approvals/{approval_id}", allow="read", returns=Approval)

@@ -123,13 +123,15 @@ class GetExperiment(Struct, frozen=True, kw_only=True):
 
 @operation("GET /projects/{project}/experiments", allow="read", returns=Experiments)
 class SearchExperiments(Struct, frozen=True, kw_only=True):
-    """Experiments that a filter finds, newest first if no order is given; `folder` takes those below it too."""
+    """Experiments that a filter finds, newest first if no order is given; `folder` takes those below it too, `default` the experiment
+    `Default` even before anything was recorded in it."""
 
     project: str
     filter: str = ""
     order_by: list[str] = []
     view: View = View.active
     folder: str | None = None
+    default: bool = False
     limit: int = 100
     page: str | None = None
 

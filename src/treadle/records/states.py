@@ -66,6 +66,7 @@ class ApprovalState(StrEnum):
     granted = "granted"
     refused = "refused"
     expired = "expired"
+    withdrawn = "withdrawn"  # by who asked, or because its version can no longer be approved
 
 
 class ReleaseState(StrEnum):
@@ -107,10 +108,11 @@ VERSION_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     VersionState.rejected: frozenset({VersionState.archived}),
 }
 APPROVAL_MOVES: Mapping[ApprovalState, frozenset[ApprovalState]] = {
-    ApprovalState.waiting: frozenset({ApprovalState.granted, ApprovalState.refused, ApprovalState.expired}),
+    ApprovalState.waiting: frozenset({ApprovalState.granted, ApprovalState.refused, ApprovalState.expired, ApprovalState.withdrawn}),
     ApprovalState.granted: frozenset({ApprovalState.expired}),  # its version went to the archive and came back
     ApprovalState.refused: frozenset(),
     ApprovalState.expired: frozenset(),
+    ApprovalState.withdrawn: frozenset(),
 }
 RELEASE_MOVES: Mapping[ReleaseState, frozenset[ReleaseState]] = {
     ReleaseState.waiting: frozenset({ReleaseState.running, ReleaseState.failed, ReleaseState.rolled_back}),

@@ -6,7 +6,15 @@ from msgspec.structs import replace
 
 from treadle.ledger import events
 from treadle.ledger.dispatch import Unchanged
-from treadle.operations.registry import AddComment, DecideApproval, GetApproval, ListApprovals, ListComments, RequestApproval
+from treadle.operations.registry import (
+    AddComment,
+    DecideApproval,
+    GetApproval,
+    ListApprovals,
+    ListComments,
+    RequestApproval,
+    WithdrawApproval,
+)
 from treadle.operations.table import implements
 from treadle.packaging import bundle as bundles
 from treadle.plugins.storage import BlobStore
@@ -16,7 +24,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.models import Approval, Comment, ModelVersion
 from treadle.records.states import APPROVAL_MOVES, ApprovalState, VersionState, move
 from treadle.registry import meaning, policy
-from treadle.registry.moves import moved, subject_parts, version_of
+from treadle.registry.moves import OUT, approved_for, moved, subject_parts, version_of, withdrawn
 from treadle.store.db import Connection
 from treadle.store.queries import models
 from treadle.store.queries import registry as queries
@@ -34,7 +42,7 @@ class ApprovalVerbs:
 
     @implements(RequestApproval)
     def request_approval(self, tx: Connection, request: RequestApproval, call: Call) -> Approval | Unchanged:
-        """Ask for approval of `model/NAME/N` in an environment. The same id again, or asking while one waits, changes nothing."""
+        """Ask for approval of `model/NAME/N` in an environment. The same id again, or asking while one waits or holds, changes nothing."""
         model, number = subject_parts(request.subject)
         known = queries.find_approval(tx, request.project, request.approval_id)
         if known is not None:
@@ -46,20 +54,18 @@ class ApprovalVerbs:
                 code="conflict",
             )
         version = version_of(tx, request.project, model, number)
-        if version.state in (VersionState.rejected, VersionState.archived, VersionState.candidate):
+        if version.state in (*OUT, VersionState.candidate):
             if not version.sealed:
                 raise unsealed(version, "approved")
-            failed = "; ".join(gate.text for gate in version.gates if not gate.passed)
-            raise TreadleError(
-                f"{model}@{number} is {version.state} and cannot be approved{': ' + failed if failed else ''}.",
-                remedy="Train a version that passes its gates: treadle run PIPELINE",
-                code="conflict",
-            )
+            raise _not_asked_about(version)
         waiting = queries.approval_of(tx, request.project, request.environment, request.subject, ApprovalState.waiting)
         if waiting is not None and not _expired(waiting, call.event_time):
             return Unchanged(waiting)
         if waiting is not None:
             expire(tx, waiting, call)
+        granted = approved_for(tx, request.project, model, number, request.environment)
+        if granted is not None:
+            return Unchanged(granted)
         within = policy.declared(tx, request.project, request.environment).approval_within_s
         approval = Approval(
             project=request.project,
@@ -92,14 +98,9 @@ class ApprovalVerbs:
         then = ApprovalState.granted if request.grant else ApprovalState.refused
         if approval.state == then and approval.decided_by == call.actor.actor_id:
             return Unchanged(approval)
-        if _expired(approval, call.event_time):
-            raise TreadleError(
-                f"The approval {request.approval_id} expired at {approval.expires}.",
-                remedy=f"Ask again: treadle models ask {approval.subject.split('/', 1)[1].replace('/', '@')} --env {approval.environment}",
-                code="conflict",
-                details={"now": str(ApprovalState.expired), "asked": str(then)},
-            )
-        move(APPROVAL_MOVES, approval.state, then, what=f"Approval {request.approval_id}")
+        approval = _as_of(approval, call.event_time)
+        if approval.state != ApprovalState.waiting:
+            raise _closed(approval, then)
         if (
             request.grant
             and approval.asked_by == call.actor.actor_id
@@ -111,13 +112,15 @@ class ApprovalVerbs:
                 code="denied",
             )
         model, number = subject_parts(approval.subject)
-        version = version_of(tx, request.project, model, number)
-        if request.grant:
+        version = version_of(tx, request.project, model, number) if request.grant else None
+        if version is not None:
+            if version.state in OUT:
+                raise _not_asked_about(version)
             self._check_documents(tx, version, approval.environment)
             meaning.check_allowed(tx, version, approval.environment)
         answer = {"state": str(then), "decided_by": call.actor.actor_id, "decided_time": call.event_time, "comment": request.comment}
         queries.decide_approval(tx, request.project, request.approval_id, answer)
-        if request.grant and version.state == VersionState.validated:
+        if version is not None and version.state == VersionState.validated:
             moved(tx, version, VersionState.approved)
         facts = {"model": model, "number": number, "approval_id": request.approval_id, "decided_by": call.actor.actor_id}
         events.append(
@@ -129,6 +132,28 @@ class ApprovalVerbs:
             environment=approval.environment,
             payload={**facts, "actor_kind": call.actor.kind, "comment": request.comment},
         )
+        return approval_by_id(tx, request.project, request.approval_id)
+
+    @implements(WithdrawApproval)
+    def withdraw(self, tx: Connection, request: WithdrawApproval, call: Call) -> Approval | Unchanged:
+        """Take a question back.
+
+        Raises:
+            TreadleError: `denied` for one that somebody else asked, `conflict` where it does not wait any more.
+        """
+        approval = _as_of(approval_by_id(tx, request.project, request.approval_id), call.event_time)
+        check_text(request.reason, "reason", _LONGEST)
+        if approval.state == ApprovalState.withdrawn and approval.decided_by == call.actor.actor_id:
+            return Unchanged(approval)
+        if approval.state != ApprovalState.waiting:
+            raise _closed(approval, ApprovalState.withdrawn)
+        if approval.asked_by != call.actor.actor_id:
+            raise TreadleError(
+                f"{approval.asked_by} asked for the approval {approval.approval_id}, and only who asked takes a question back.",
+                remedy=f"Whoever may approve can refuse it: treadle reject {approval.approval_id}",
+                code="denied",
+            )
+        queries.decide_approval(tx, request.project, request.approval_id, withdrawn(call, request.reason))
         return approval_by_id(tx, request.project, request.approval_id)
 
     @implements(GetApproval)
@@ -234,6 +259,36 @@ def unsealed(version: ModelVersion, what: str) -> TreadleError:
         remedy=f"Seal it first: treadle models seal {named}",
         code="conflict",
         details={"state": str(version.state), "sealed": False},
+    )
+
+
+def _not_asked_about(version: ModelVersion) -> TreadleError:
+    """The error of a rejected or archived version that is to be approved."""
+    named = f"{version.model}@{version.number}"
+    failed = "; ".join(gate.text for gate in version.gates if not gate.passed)
+    back = f"Take it back from the archive first, unless it was rejected: treadle models move {named} validated"
+    return TreadleError(
+        f"{named} is {version.state} and cannot be approved{': ' + failed if failed else ''}.",
+        remedy=back if version.state == VersionState.archived else "Train a version that passes its gates: treadle run PIPELINE",
+        code="conflict",
+    )
+
+
+def _closed(approval: Approval, then: ApprovalState) -> TreadleError:
+    """The error of a question that has its answer, or whose time is over."""
+    named = approval.subject.removeprefix("model/").replace("/", "@")
+    expired = approval.state == ApprovalState.expired
+    when = (None if approval.decided_by else approval.expires) if expired else approval.decided_time
+    by = f" by {approval.decided_by}" if approval.decided_by and not expired else ""
+    remedy = f"Ask again: treadle models ask {named} --env {approval.environment}"
+    if approval.state == ApprovalState.granted:
+        remedy = f"Nothing is left to answer. What should not be released any more is rejected: treadle models move {named} rejected"
+    return TreadleError(
+        f"The approval {approval.approval_id} of {named} in {approval.environment} "
+        f"{'has' if expired else 'was'} {approval.state}{by}{f' at {when:%Y-%m-%d %H:%M} UTC' if when else ''}.",
+        remedy=remedy,
+        code="conflict",
+        details={"now": str(approval.state), "asked": str(then)},
     )
 
 

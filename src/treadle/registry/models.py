@@ -25,7 +25,7 @@ from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Page, Version
 from treadle.records.models import IMAGE_TAG, RegisteredModel, Removal, Use
 from treadle.registry import search
-from treadle.registry.moves import check_model_name, model_node, model_of, version_of
+from treadle.registry.moves import check_model_name, model_node, model_of, version_of, withdraw
 from treadle.registry.uses import check_free, check_unused, keeping, uses
 from treadle.store.db import Connection
 from treadle.store.queries import models as queries
@@ -148,6 +148,8 @@ class ModelVerbs:
         if request.preview:
             return Unchanged(removal)
         check_unused(tx, request.project, request.model, 0, "deleted")
+        for number in removal.versions:
+            withdraw(tx, call, project=request.project, model=request.model, number=number, reason=f"{request.model} was deleted")
         queries.delete_model(tx, request.project, request.model)
         return removal
 

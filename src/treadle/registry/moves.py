@@ -22,6 +22,8 @@ from treadle.store.queries import registry as queries
 
 #: Aliases that endpoints follow, with or without `.ENVIRONMENT` behind them.
 PROTECTED = ("champion", "challenger")
+#: States in which a version is not asked about.
+OUT = (VersionState.rejected, VersionState.archived)
 
 
 def model_of(tx: Connection, project: str, model: str) -> RegisteredModel:
@@ -99,6 +101,8 @@ def move_state(tx: Connection, call: Call, *, project: str, model: str, number: 
     then = moved(tx, version, state)
     payload = {"model": model, "number": number, "from": str(version.state), "to": str(state), "reason": reason}
     events.append(tx, call, type="treadle.model.moved", subject=f"model/{model}/{number}", project=project, payload=payload)
+    if state in OUT:
+        withdraw(tx, call, project=project, model=model, number=number, reason=reason or f"{model}@{number} is {state}")
     return then
 
 
@@ -108,6 +112,28 @@ def approved_for(tx: Connection, project: str, model: str, number: int, environm
     if version.state not in (VersionState.approved, VersionState.released):
         return None
     return queries.approval_of(tx, project, environment, f"model/{model}/{number}", ApprovalState.granted)
+
+
+def withdraw(tx: Connection, call: Call, *, project: str, model: str, number: int, reason: str) -> None:
+    """Take back what waits for an answer about a version that can no longer be approved, each with its event."""
+    subject = f"model/{model}/{number}"
+    for asked in model_queries.approvals_of(tx, project, subject):
+        if asked.state != ApprovalState.waiting:
+            continue
+        queries.decide_approval(tx, project, asked.approval_id, withdrawn(call, reason))
+        payload = {"approval_id": asked.approval_id, "reason": reason}
+        event = {"subject": subject, "project": project, "environment": asked.environment, "payload": payload}
+        events.append(tx, call, type="treadle.approval.withdrawn", **event)
+
+
+def withdrawn(call: Call, reason: str) -> dict[str, object]:
+    """What is written of a question that is taken back."""
+    return {
+        "state": str(ApprovalState.withdrawn),
+        "decided_by": call.actor.actor_id,
+        "decided_time": call.event_time,
+        "comment": reason,
+    }
 
 
 def is_protected(alias: str) -> bool:
@@ -185,7 +211,10 @@ def draw(tx: Connection, version: ModelVersion, sealed: Bundle, *, views: Iterab
 def check_name(name: str, what: str) -> None:
     """Raises for what is no name of a model or alias that a project declares: those become addresses and labels."""
     if not name or len(name) > 200 or not all(c.isalnum() or c in "_-." for c in name):
-        raise TreadleError(f"{name[:80]!r} is no name for a {what}.", remedy="Use letters, digits, '_', '-' and '.', at most 200.")
+        raise TreadleError(
+            f"{name[:80]!r} is no name for {'an' if what[0] in 'aeiou' else 'a'} {what}.",
+            remedy="Use letters, digits, '_', '-' and '.', at most 200.",
+        )
 
 
 def check_model_name(name: str) -> None:

@@ -32,6 +32,7 @@ from treadle.registry.approvals import ApprovalVerbs, approval_by_id, expire, un
 from treadle.registry.cards import CardVerbs
 from treadle.registry.models import ModelVerbs
 from treadle.registry.moves import (
+    OUT,
     PROTECTED,
     approved_for,
     check_name,
@@ -44,6 +45,7 @@ from treadle.registry.moves import (
     resolve,
     subject_parts,
     version_of,
+    withdraw,
 )
 from treadle.registry.sealing import make_bundle
 from treadle.registry.uses import check_free, followed_by
@@ -178,7 +180,11 @@ class Registry(ModelVerbs, VersionVerbs, ApprovalVerbs, CardVerbs, WebhookVerbs)
             for asked in model_queries.approvals_of(tx, version.project, f"model/{version.model}/{version.number}"):
                 if asked.state == ApprovalState.granted:  # it is asked about anew
                     expire(tx, approval_by_id(tx, version.project, asked.approval_id), call)
-        return moved(tx, version, VersionState(request.state))
+        then = moved(tx, version, VersionState(request.state))
+        if then.state in OUT:
+            reason = f"{version.model}@{version.number} is {then.state}{': ' + request.reason if request.reason else ''}"
+            withdraw(tx, call, project=version.project, model=version.model, number=version.number, reason=reason)
+        return then
 
     # ── aliases ──────────────────────────────────────────────────────────────────────────────────────────────────
 

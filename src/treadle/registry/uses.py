@@ -43,12 +43,7 @@ def followed_by(tx: Connection, project: str, model: str, alias: str) -> str:
     if not is_protected(alias):
         return ""
     environment = alias.partition(".")[2]
-    served = [
-        (name, e.name)
-        for name, definitions in registry.applied_environments(tx, project).items()
-        for e in definitions.endpoints
-        if e.model == model and environment in ("", name)
-    ]
+    served = _followers(tx, project, model, environment)
     if served:
         return f"the endpoint {served[0][1]} in {served[0][0]} follows the alias {alias!r}"
     if environment:
@@ -60,15 +55,26 @@ def check_free(tx: Connection, project: str, model: str, alias: str, number: int
     """Raises `denied` for an alias that an endpoint follows, with the way to ask."""
     why = followed_by(tx, project, model, alias)
     if why:
-        environment = alias.partition(".")[2] or "ENV"
-        asked = f"{model}@{number}" if number else f"{model}@N"
+        named = alias.partition(".")[2]
+        environment, endpoint = next(iter(_followers(tx, project, model, named)), (named or "ENV", "ENDPOINT"))
+        asked = f"{model}@{number or 'N'} --env {environment}"
         raise TreadleError(
             f"{why[0].upper()}{why[1:]}; it moves by an approval and a release only.",
-            remedy=f"Ask for it: treadle approve {asked} --env {environment}, then treadle release start ENDPOINT --version "
-            f"{number or 'N'} --env {environment}",
+            remedy=f"Ask for it: treadle models ask {asked}; somebody else answers: treadle approve {asked}; "
+            f"then: treadle release start {endpoint} --version {number or 'N'} --env {environment}",
             code="denied",
             details={"alias": alias, "model": model},
         )
+
+
+def _followers(tx: Connection, project: str, model: str, environment: str) -> list[tuple[str, str]]:
+    """(environment, endpoint) where a model is served; of one environment, or with "" of all."""
+    return [
+        (name, endpoint.name)
+        for name, definitions in registry.applied_environments(tx, project).items()
+        for endpoint in definitions.endpoints
+        if endpoint.model == model and environment in ("", name)
+    ]
 
 
 def _released(tx: Connection, project: str, model: str) -> bool:

@@ -34,7 +34,7 @@ from treadle.registry import meaning, search, sources
 from treadle.registry.compare import compare
 from treadle.registry.evidence import gather
 from treadle.registry.models import TEXT, check_version_tags
-from treadle.registry.moves import check_model_name, draw, model_node, version_of
+from treadle.registry.moves import check_model_name, draw, model_node, version_of, withdraw
 from treadle.registry.places import address_of
 from treadle.registry.uses import check_unused, keeping
 from treadle.store.db import Connection
@@ -158,6 +158,8 @@ class VersionVerbs:
         if request.preview:
             return Unchanged(removal)
         check_unused(tx, request.project, request.model, known.number, "deleted")
+        gone = f"{known.model}@{known.number} was deleted"
+        withdraw(tx, call, project=known.project, model=known.model, number=known.number, reason=gone)
         queries.delete_version(tx, request.project, request.model, known.number)
         registry.touch_model(tx, request.project, request.model, self._clock.now())
         return removal

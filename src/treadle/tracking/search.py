@@ -16,6 +16,7 @@ from typing import Any
 from treadle.operations import implements
 from treadle.operations import tracking as ops
 from treadle.records.calls import Call
+from treadle.records.clock import EPOCH
 from treadle.records.errors import TreadleError
 from treadle.records.filters import Comparison, Order
 from treadle.records.ledger import Page
@@ -26,6 +27,7 @@ from treadle.store.queries import search as queries
 from treadle.store.queries import tracking as run_queries
 from treadle.store.queries.orders import needed
 from treadle.tracking import filters, pages
+from treadle.tracking.experiments import default_experiment
 
 #: The longest pages, as the protocol has them; a history may come whole.
 MOST, MOST_MODELS, MOST_POINTS = 50_000, 10_000, 1_000_000
@@ -65,6 +67,7 @@ class SearchVerbs:
         comparisons = filters.parse_filter(request.filter, filters.EXPERIMENTS)
         orders = _by_id(filters.parse_order(request.order_by, filters.EXPERIMENTS) or _NEWEST_EXPERIMENTS)
         mark = ("experiments", comparisons, orders, request.view, request.folder)
+        unwritten = default_experiment(request.project, EPOCH) if request.default else None
         found = listings.find_experiments(
             connection,
             request.project,
@@ -72,10 +75,15 @@ class SearchVerbs:
             orders,
             lifecycles=_STAGES[request.view],
             folder=_clean(request.folder),
+            unwritten=unwritten,
             after=pages.read(mark, orders, request.page),
             limit=request.limit + 1,
         )
-        items = listings.experiments_of(connection, request.project, [f[2] for f in found[: request.limit]])
+        ids = [f[2] for f in found[: request.limit]]
+        known = {e.experiment_id: e for e in listings.experiments_of(connection, request.project, ids)}
+        if unwritten is not None:
+            known.setdefault(unwritten.experiment_id, unwritten)
+        items = [known[i] for i in ids if i in known]
         end = pages.made(mark, found[request.limit - 1]) if len(found) > request.limit else None
         return ops.Experiments(items=items, page=Page(next=end))
 

@@ -166,6 +166,18 @@ def test_whatever_climbs_is_an_invalid_path(shop, path):
     assert ask(shop, "GET", f"{ROOT}/%ff")[0] == 400
 
 
+def test_a_range_behind_the_end_is_told_the_size(shop):
+    ask(shop, "PUT", f"{ROOT}/digits", b"0123456789")
+    for path in (f"{ROOT}/digits", f"/get-artifact?run_id={RUN}&path=digits"):
+        assert ask(shop, "GET", path, Range="bytes=8-99")[2] == b"89"
+        for method in ("GET", "HEAD"):
+            status, headers, body = ask(shop, method, path, Range="bytes=10-")
+            assert (status, headers.get("content-range")) == (416, "bytes */10")
+        status, headers, body = ask(shop, "GET", path, Range="bytes=10-")
+        assert json.loads(body)["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert ask(shop, "PUT", f"{ROOT}/digits", b"x", Content_Encoding="gzip")[0] == 415
+
+
 def test_get_and_upload_of_the_browser(shop):
     page = b"<script>1</script>"
     assert told(ask(shop, "POST", f"{POST}?run_uuid={RUN}&path=notes/page.html", page))[0] == 200

@@ -8,6 +8,7 @@ import pytest
 from api_mlflow_house import API, House
 
 from treadle.operations.tracking import CreateExperiment
+from treadle.operations.workshop import ListProjects
 from treadle.records.errors import TreadleError
 
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
@@ -312,6 +313,34 @@ def test_the_defaults_name_is_taken_before_anything_is_in_it(house: House) -> No
     assert ask("POST", "/experiments/update", {"experiment_id": "0", "new_name": "first"}) == {}
     assert ask("GET", "/experiments/get-by-name?experiment_name=Default") == (404, "RESOURCE_DOES_NOT_EXIST")
     assert ask("POST", "/experiments/create", {"name": "Default"})["experiment_id"] not in ("0", other)
+
+
+def test_the_default_is_found_before_anything_is_in_it(house: House) -> None:
+    """As on a stock server; a read makes neither the experiment nor the project."""
+    base = "/mlflow/unwritten"
+
+    def found(body: dict[str, Any]) -> list[str]:
+        status, answer = house.ask("POST", "/experiments/search", {"max_results": 10, **body}, base)
+        assert status == 200, answer
+        return [e["experiment_id"] for e in answer.get("experiments", [])]
+
+    assert found({}) == ["0"]
+    answer = house.ask("GET", "/experiments/search?max_results=10", None, base)[1]
+    assert answer["experiments"] == [house.ask("GET", "/experiments/get?experiment_id=0", None, base)[1]["experiment"]]
+    assert found({"view_type": "ALL"}) == found({"filter": "name LIKE 'Def%' AND tags.team IS NULL"}) == ["0"]
+    assert found({"view_type": "DELETED_ONLY"}) == found({"filter": "name = 'x'"}) == found({"filter": "creation_time > 0"}) == []
+    projects = {p.name for p in house.shop.call(ListProjects())}
+    assert "default" in projects
+    assert "unwritten" not in projects
+
+    made = [house.ask("POST", "/experiments/create", {"name": n}, base)[1]["experiment_id"] for n in ("a", "b")]
+    assert found({"order_by": ["name"]}) == ["0", *made]
+    first = house.ask("POST", "/experiments/search", {"max_results": 2}, base)[1]
+    assert [e["name"] for e in first["experiments"]] == ["b", "a"]
+    assert found({"max_results": 2, "page_token": first["next_page_token"]}) == ["0"]
+    house.ask("POST", "/experiments/delete", {"experiment_id": "0"}, base)
+    assert found({"order_by": ["name"]}) == made
+    assert found({"view_type": "DELETED_ONLY"}) == ["0"]
 
 
 def test_a_page_of_logged_models_may_be_asked_as_long_as_one_likes(house: House) -> None:

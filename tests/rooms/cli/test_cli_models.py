@@ -1,5 +1,6 @@
 """`treadle models …` on a real home, typed as a person would."""
 
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from treadle.cli import main
 from treadle.operations import registry as ops
+from treadle.records.digests import canonical
+from treadle.records.models import Bundle, Signature
 from treadle.workshop import open_home
 
 
@@ -68,3 +71,52 @@ def test_cards(treadle, tmp_path):
     assert json.loads(treadle("card", "churn@1", "--json"))["number"] == 1
     assert "no section" in treadle("card", "churn@1", "--write", "nope=x", code=2)
     assert "names no model version" in treadle("card", "churn", code=2)
+
+
+@pytest.fixture
+def sealed(treadle, tmp_path):
+    """churn@3 is sealed and passed its gates."""
+    made = Bundle(
+        project="crm",
+        model="churn",
+        flavor="lightgbm",
+        signature=Signature(inputs=()),
+        views=(),
+        files=(),
+        onnx_equal=0.0,
+        environment=(),
+        python="3.11.7",
+        code_digest="",
+        run_id="r3",
+        trained_on=(),
+        event_time=dt.datetime(2026, 3, 1, tzinfo=dt.UTC),
+        format=1,
+    )
+    with open_home(tmp_path / "home") as shop:
+        shop.call(ops.RegisterVersion(project="crm", model="churn", bundle_digest=shop.blobs.put(canonical(made)), run_id="r3"))
+        expires = dt.datetime.now(dt.UTC) + dt.timedelta(days=3)
+        about = {"environment": "staging", "subject": "model/churn/3", "question": "May it?"}
+        shop.call(ops.RequestApproval(project="crm", approval_id="apr_1", expires=expires, **about))
+    return expires
+
+
+def test_what_was_asked_is_told_until_its_end(treadle, sealed, capsys):
+    def type_(*words: str, code: int = 0) -> str:
+        capsys.readouterr()
+        got = main(list(words))
+        said = capsys.readouterr()
+        assert got == code, said.out + said.err
+        return said.out + said.err
+
+    assert f"{sealed:%Y-%m-%d %H:%M}" in type_("approvals")
+    assert "somebody else answers" in treadle("ask", "churn@3", "--env", "prod")
+    assert "owner asked already" in treadle("ask", "churn@3", "--env", "staging")
+    assert "waits in prod, staging" in type_("approve", "churn@3", code=2)
+    assert "wants four eyes" in type_("approve", "churn@3", "--env", "prod", code=4)
+    assert "withdrawn" in type_("withdraw", "churn@3", "--env", "staging", "--reason", "too early")
+    assert "of churn@3 in staging was withdrawn by owner" in type_("approve", "churn@3", "--env", "staging", code=4)
+    assert "No approval of churn@3 waits" in type_("approve", "churn@3", "--env", "dev", code=3)
+    shown = treadle("show", "churn@3")
+    assert "  prod  waiting, asked by owner" in shown
+    assert ": too early" in shown
+    assert {a["environment"] for a in json.loads(treadle("show", "churn@3", "--json"))["approvals"]} == {"staging", "prod"}

@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from console_still import APPROVAL, EVENTS, NOW, OWNER, RELEASE, RUN, STATIONS, Browser, Still, days, overview, version
+from console_still import APPLIED, APPROVAL, EVENTS, NOW, OWNER, RELEASE, RUN, STATIONS, Browser, Still, days, overview, version
 from msgspec.structs import replace
 
 from treadle.console.app import build_console
 from treadle.operations import ledger, monitoring, registry, releases, tracking, workshop
 from treadle.operations.workshop import ProjectSummary, Station
+from treadle.records.definitions import Environment
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Page
 from treadle.records.models import GateResult
@@ -327,6 +328,38 @@ def test_the_form_decides_as_the_person_who_sent_it(decision: str, grant: bool) 
     assert (request.grant, request.comment, request.approval_id) == (grant, "looks good", APPROVAL.approval_id)
     assert actor is OWNER
     assert at == NOW  # a replay's business time, which the person saw
+
+
+def test_an_approver_of_one_environment_answers_on_the_overview() -> None:
+    still = Still()
+    client(still).post(APPROVE, data={"decision": "approve"}, headers=SAME)
+    assert next(c[0] for c in still.calls if isinstance(c[0], registry.DecideApproval)).environment == "prod"
+
+
+@pytest.mark.parametrize("page", [LOOP, f"{LOOP}/models/delay/9"])
+def test_who_asked_may_take_it_back_and_is_told_of_four_eyes(page: str) -> None:
+    theirs = client(Still()).get(page).text
+    assert ("Take it back" in theirs, "wants four eyes" in theirs, "Approve delay 9</button>" in theirs) == (False, False, True)
+    mine = replace(APPROVAL, asked_by=OWNER.actor_id, expires=NOW + dt.timedelta(hours=3))
+    still = Still(waiting=[mine])
+    still.answers[registry.ListApprovals] = [mine]
+    html = client(still).get(page).text
+    assert ("Take it back" in html, "Approve delay 9</button>" in html) == (True, False)
+    assert "You asked, and prod wants four eyes: somebody else approves." in html
+    assert re.search("It can be (answered|granted) until", html)
+    places = (Environment(name="prod", four_eyes=False),)
+    still.answers[workshop.GetApplied] = replace(APPLIED, environments=places)
+    assert "Approve delay 9</button>" in client(still).get(page).text
+
+
+def test_a_question_is_taken_back_on_the_overview_and_on_its_page() -> None:
+    for path, fields in ((APPROVE, {"decision": "withdraw"}), (f"{LOOP}/models/delay/9", {"act": "withdraw"})):
+        still = Still()
+        still.answers[registry.WithdrawApproval] = APPROVAL
+        answer = client(still).post(path, data={**fields, "approval": APPROVAL.approval_id, "comment": "too early"}, headers=SAME)
+        assert answer.status_code == 303
+        request = next(c[0] for c in still.calls if isinstance(c[0], registry.WithdrawApproval))
+        assert (request.approval_id, request.reason) == (APPROVAL.approval_id, "too early")
 
 
 def test_outside_a_replay_an_answer_is_given_now() -> None:

@@ -133,6 +133,8 @@ def test_groups_are_of_a_bounded_head_of_the_listing() -> None:
     assert "params.depth+IS+NULL" in html
     searches = [r for r in asked(still, tracking.SearchRuns) if r.columns == ["params.depth", "metrics.auc"]]
     assert len(searches) == 2
+    values[:] = [None] * 4
+    assert "1 group by params.depth" in client(still).get(f"{BASE}/experiments/77/runs?group=params.depth").text
 
 
 def test_the_table_alone_is_sent_only_when_it_changed() -> None:
@@ -226,6 +228,41 @@ def test_everything_that_people_named_is_shown_and_not_obeyed() -> None:
 # ── what is taken away ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_view_is_given_another_name_and_keeps_what_it_shows() -> None:
+    still = Still()
+    query = {"experiment": "77", "address": [["sort", "metrics.auc"]]}
+    kept = SavedView(project="flights", view_id="view_1", page="runs", name="best", actor="ada", query=query, recorded_time=NOW)
+    still.answers[tracking.ListViews] = [kept, replace(kept, view_id="view_2", name="worst")]
+    still.answers[tracking.SaveView] = kept
+    browser = client(still)
+    html = browser.get(f"{BASE}/experiments/77/runs").text
+    assert 'aria-label="new name of the view best"' in html
+
+    def rename(view: str, name: str) -> Any:
+        fields = {"act": "rename", "view": view, "name": name, "experiment": "77", "back": f"{BASE}/experiments/77/runs"}
+        return browser.post(f"{BASE}/views", data=fields, headers=SAME)
+
+    assert rename("view_1", "best of each depth").headers["location"].endswith("said=view_renamed")
+    saved = asked(still, tracking.SaveView)
+    assert [(r.view_id, r.name, r.query) for r in saved] == [("view_1", "best of each depth", query)]
+    assert rename("view_1", "best").status_code == 303
+    assert rename("view_1", "worst").status_code == 409
+    assert rename("view_3", "gone").status_code == 404
+    assert len(asked(still, tracking.SaveView)) == 2
+
+
+def test_runs_that_are_moved_nowhere_stay_ticked() -> None:
+    still = Still()
+    known = still.answers[tracking.GetExperiment]
+    still.answers[tracking.GetExperiment] = lambda r: still._lacks("experiment") if r.experiment == "depht" else known
+    browser = client(still)
+    fields = {"act": "move", "experiment": "depht", "run": ONE, "back": f"{BASE}/experiments/77/runs?sort=metrics.auc"}
+    there = browser.post(f"{BASE}/runs", data=fields, headers=SAME).headers["location"]
+    assert there == f"{BASE}/experiments/77/runs?sort=metrics.auc&said=moved_nowhere&sel={ONE}"
+    assert "No run was moved: there is no such experiment." in browser.get(there).text
+    assert not asked(still, tracking.UpdateRun)
+
+
 def test_csv_has_every_page_and_no_formula() -> None:
     still = Still()
     pages = {None: ("p1", ["=1+1", "-3.5", "plain"]), "p1": (None, ["@x"])}
@@ -243,6 +280,22 @@ def test_csv_has_every_page_and_no_formula() -> None:
     assert rows[0]["name"] == "'=cmd"
     assert rows[0]["metrics.auc"] == "0.7"
     assert {(r.filter, tuple(r.order_by)) for r in asked(still, tracking.SearchRuns)} == {("metrics.auc > 0", ("metrics.auc DESC",))}
+
+
+def test_csv_has_the_columns_of_every_page_and_times_of_one_form() -> None:
+    """A metric that only older runs have is a column too; and pandas reads a column of times only where all are written alike."""
+    still = Still()
+    ended = NOW.replace(microsecond=159_000)
+    pages = {
+        None: ("p1", tracked(0, params={"depth": "1"}, ended=NOW.replace(microsecond=0))),
+        "p1": (None, tracked(1, params={"leaves": "8"}, ended=ended)),
+    }
+    still.answers[tracking.SearchRuns] = lambda r: tracking.TrackedRuns(items=[pages[r.page][1]], page=Page(next=pages[r.page][0]))
+    rows = list(csv.DictReader(io.StringIO(client(still).get(f"{BASE}/experiments/77/runs.csv").text)))
+    assert [(r["params.depth"], r["params.leaves"]) for r in rows] == [("1", ""), ("", "8")]
+    assert {len(r["ended"]) for r in rows} == {len("2013-09-14T13:42:00.159000+00:00")}
+    asked_for = "/experiments/77/runs.csv?col=params.leaves"
+    assert client(still).get(BASE + asked_for).text.splitlines()[0].endswith("ended,params.leaves")
 
 
 def test_the_notebook_asks_the_same_question() -> None:
@@ -629,10 +682,16 @@ def test_two_versions_stand_side_by_side() -> None:
 def test_a_version_that_waits_is_answered_on_its_page() -> None:
     html = client(Still()).get(f"{BASE}/models/delay/9").text
     assert f'value="{APPROVAL.approval_id}"' in html
+    assert ("<option>staging</option>" in html, "prod</option>" in html) == (True, False)  # it can be asked about elsewhere meanwhile
     still = Still()
     still.answers[registry.ListApprovals] = [replace(APPROVAL, state=ApprovalState.granted)]
     html = client(still).get(f"{BASE}/models/delay/9").text
     assert "Ask for approval" in html
+    assert "Approved in" not in html  # a granted question of a version that has been to the archive since
+    still.answers[registry.GetModelVersion] = version(9, state=VersionState.approved)
+    html = client(still).get(f"{BASE}/models/delay/9").text
+    assert "Approved in prod." in html
+    assert ("<option selected>prod</option>" in html, "<option>staging</option>" in html) == (False, True)
     still.answers[registry.GetModelVersion] = version(9, bundle_digest="", source=f"runs:/{ONE}/model", previous=None)
     html = client(still).get(f"{BASE}/models/delay/9").text
     assert "It is not sealed yet" in html

@@ -14,10 +14,13 @@ from sqlalchemy import insert
 from treadle.operations import registry as ops
 from treadle.records.errors import TreadleError
 from treadle.records.models import GateResult
+from treadle.records.states import VersionState
 from treadle.registry import service as registry
 from treadle.store import migrate
 from treadle.store import tables as t
 from treadle.store.db import Database
+from treadle.store.queries import models
+from treadle.store.queries import registry as registry_queries
 from treadle.store.upsert import insert_new
 
 P = "flights"
@@ -232,8 +235,10 @@ def test_aliases_that_an_endpoint_follows_are_asked_for(house):
             with pytest.raises(TreadleError, match="follow") as caught:
                 house(request)
             assert caught.value.code == "denied"
-            assert "treadle approve" in caught.value.remedy
-            assert "treadle release start" in caught.value.remedy
+            assert "treadle models ask delay@" in caught.value.remedy
+            assert "treadle approve delay@" in caught.value.remedy
+            assert "treadle release start delay --version" in caught.value.remedy
+            assert "--env prod" in caught.value.remedy
     house.tx(registry.move_alias, alias="champion", number=1, environment="prod")
     with pytest.raises(TreadleError, match=r"follows the alias 'champion\.prod'"):
         house(ops.DeleteVersion(project=P, model="delay", number=1))
@@ -338,16 +343,95 @@ def test_questions_expire(house):
     assert then(ops.GetApproval(project=P, approval_id=asked.approval_id)).state == "expired"
     assert then(ops.ListApprovals(project=P)) == []
     assert [a.state for a in then(ops.ListApprovals(project=P, state="expired"))] == ["expired"]
-    with pytest.raises(TreadleError, match="expired") as caught:
-        then(ops.DecideApproval(project=P, approval_id=asked.approval_id, grant=True))
-    assert caught.value.code == "conflict"
+
+    def refused():
+        with pytest.raises(TreadleError, match="has expired at 2013-03-01 01:00 UTC") as caught:
+            then(ops.DecideApproval(project=P, approval_id=asked.approval_id, grant=True))
+        return caught.value.code, caught.value.remedy
+
+    told = ("conflict", "Ask again: treadle models ask delay@1 --env prod")
+    assert refused() == told
     assert house.registry.tick(NOW) == 0
     assert house.registry.tick(late) == 1
     assert house.registry.tick(late) == 0
+    assert refused() == told  # the same once it is written down
     assert ("treadle.approval.expired", "model/delay/1", "prod") in house.events()
     again = then(ops.RequestApproval(project=P, approval_id="again", environment="prod", subject="model/delay/1", question="?"), ANA)
     assert again.state == "waiting"
     assert house.decide("again").state == "granted"
+
+
+def test_a_question_goes_with_what_it_asks_about(house):
+    """Else it would wait for ever: nobody can answer it."""
+    for number, gone in enumerate(
+        (
+            ops.MoveVersion(project=P, model="delay", number=1, state="rejected", reason="worse at JFK"),
+            ops.MoveVersion(project=P, model="delay", number=2, state="archived"),
+            ops.DeleteVersion(project=P, model="delay", number=3),
+        ),
+        start=1,
+    ):
+        house.register(f"run_{number}")
+        asked = [house.ask(number, environment) for environment in ("staging", "prod")]
+        house(gone)
+        after = [house(ops.GetApproval(project=P, approval_id=a.approval_id)) for a in asked]
+        assert [(str(a.state), a.decided_by) for a in after] == [("withdrawn", "ana")] * 2
+        assert house(ops.ListApprovals(project=P)) == []
+        assert [e for e in house.events() if e[0] == "treadle.approval.withdrawn" and e[1] == f"model/delay/{number}"] != []
+        with pytest.raises(TreadleError, match="was withdrawn by ana"):
+            house.decide(asked[0].approval_id)
+    assert "worse at JFK" in house(ops.GetApproval(project=P, approval_id="apr_prod_1")).comment
+    house.register("run_4")
+    house.ask(4)
+    house(ops.DeleteModel(project=P, model="delay"))
+    assert house(ops.ListApprovals(project=P)) == []
+
+
+def test_an_old_question_about_what_is_gone_is_refused_and_not_granted(house):
+    for run in ("run_1", "run_2"):
+        house.register(run)
+    for number in (1, 2):
+        house.ask(number)
+    house.database.write(lambda tx: models.delete_version(tx, P, "delay", 1))
+    house.database.write(lambda tx: registry_queries.set_state(tx, P, "delay", 2, VersionState.rejected))
+    for number, code in ((1, "not_found"), (2, "conflict")):
+        assert code_of(house.decide, f"apr_prod_{number}") == code
+        assert house.decide(f"apr_prod_{number}", grant=False).state == "refused"
+
+
+def test_a_question_is_taken_back_by_who_asked(house):
+    house.register()
+    asked = house.ask(1)
+    take_back = ops.WithdrawApproval(project=P, approval_id=asked.approval_id, reason="the slices were of last year")
+    with pytest.raises(TreadleError, match="ana asked for") as caught:
+        house(take_back, BEN)
+    assert (caught.value.code, caught.value.remedy) == (
+        "denied",
+        f"Whoever may approve can refuse it: treadle reject {asked.approval_id}",
+    )
+    done = house(take_back)
+    assert (str(done.state), done.comment) == ("withdrawn", "the slices were of last year")
+    assert house(take_back) == done
+    with pytest.raises(TreadleError, match="was withdrawn by ana"):  # there is nothing left that he could refuse
+        house(take_back, BEN)
+    assert ("treadle.approval.withdrawn", f"approval/{asked.approval_id}", "") in [(e[0], e[1], "") for e in house.events()]
+    with pytest.raises(TreadleError, match="was withdrawn by ana at 2013-03-01 00:00 UTC") as caught:
+        house.decide(asked.approval_id)
+    assert "treadle models ask delay@1 --env prod" in caught.value.remedy
+    assert house.ask(1, approval_id="again").state == "waiting"
+    house.decide("again")
+    assert code_of(house, ops.WithdrawApproval(project=P, approval_id="again")) == "conflict"
+
+
+def test_what_is_approved_is_not_asked_about_anew(house):
+    house.register()
+    house.ask(1)
+    granted = house.decide("apr_prod_1")
+    assert house.ask(1, approval_id="again") == granted
+    assert house.ask(1, "staging").state == "waiting"
+    with pytest.raises(TreadleError, match="of delay@1 in prod was granted by ben at 2013-03-01 00:00 UTC") as caught:
+        house.decide("apr_prod_1", grant=False)
+    assert "treadle models move delay@1 rejected" in caught.value.remedy
 
 
 def test_papers_that_are_missing_block_an_approval(house):

@@ -18,8 +18,8 @@ from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from treadle.api.files import UNKNOWN, header, media_type, raw_path, receive_blob, send_file, too_much_left, verified
-from treadle.api.guard import MAX_BODY, MAX_UPLOAD, answer
+from treadle.api.files import UNKNOWN, header, media_type, raw_path, receive_blob, send_file, size_told, too_much_left, verified
+from treadle.api.guard import MAX_BODY, MAX_UPLOAD, Headers, answer
 from treadle.api.mlflow.errors import encode, translate
 from treadle.api.mlflow.places import Place, as_read, decoded, folder, model_root, of_version, place, run_root, safe
 from treadle.api.mlflow.table import EMPTY, Context, Int64, ProtocolError, Row, missing, required
@@ -199,7 +199,7 @@ class Proxy:
                 raise ProtocolError("ENDPOINT_NOT_FOUND", f"There is nothing at {path[:200]}.")
             await _Exchange(scope, receive, send, context, self._blobs, self._max).serve(path)
         except TreadleError as error:
-            await _refuse(scope, send, translate(error))
+            await _refuse(scope, send, translate(error), size_told(error))
         except ProtocolError as error:
             await _refuse(scope, send, error)
 
@@ -425,5 +425,5 @@ class _Exchange:
             raise ProtocolError("INVALID_PARAMETER_VALUE", f"The body cannot be read: {str(error)[:200]}") from None
 
 
-async def _refuse(scope: Scope, send: Send, error: ProtocolError) -> None:
-    await answer(send, *encode(error), close=too_much_left(scope), method=scope["method"])
+async def _refuse(scope: Scope, send: Send, error: ProtocolError, more: Headers = ()) -> None:
+    await answer(send, *encode(error), close=too_much_left(scope), method=scope["method"], more=more)

@@ -87,7 +87,9 @@ def translate(error: TreadleError) -> ProtocolError:
     if told.get("limit"):
         return ProtocolError("INVALID_PARAMETER_VALUE", f"{error.what} {error.remedy}", 413)
     literal = error.what.startswith("Invalid ") or told.get("field") in ("filter", "page")  # the protocol's own text, word for word
-    return ProtocolError(CODES[error.code], error.what if literal else f"{error.what} {error.remedy}", _FINER.get(error.code))
+    return ProtocolError(
+        CODES[error.code], error.what if literal else f"{error.what} {error.remedy}", told.get("status") or _FINER.get(error.code)
+    )
 
 
 def encode(error: ProtocolError) -> tuple[int, bytes]:

@@ -214,6 +214,7 @@ def search(context: Context, request: Search) -> Any:
             view=words.view(request.view_type, "view_type"),
             limit=check_page_size("max_results", request.max_results, MOST),
             page=request.page_token or None,
+            default=True,
         )
     )
     answer: dict[str, Any] = {"experiments": [told(e) for e in found.items]} if found.items else {}

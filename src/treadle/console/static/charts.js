@@ -217,8 +217,9 @@ window.treadleCharts = (() => {
     const known = at.filter((v) => v !== null);
     let low = Math.min(...known), high = Math.max(...known);
     if (!known.length) [low, high] = [0, 1];
+    const ends = low === high ? [low] : [low, high];
     if (low === high) { const room = Math.abs(low) * 0.1 || 0.5; low -= room; high += room; }
-    return { id, name: id.slice(id.indexOf(".") + 1), at, low, high, words, numeric, say: (v) => (numeric ? number(v) : words[Math.round(v)] ?? "—") };
+    return { id, name: id.slice(id.indexOf(".") + 1), at, low, high, ends, words, numeric, say: (v) => (numeric ? number(v) : words[Math.round(v)] ?? "—") };
   }
   const share = (d, v) => (v - d.low) / (d.high - d.low);
   // Blue to amber through grey: told apart without red and green, in both themes.
@@ -361,7 +362,8 @@ window.treadleCharts = (() => {
     });
     dims.forEach((d, k) => {
       svg.append(make("svg:line", { x1: xs[k], x2: xs[k], y1: top, y2: bottom, class: "rail" }), make("svg:text", { x: xs[k], y: k % 2 && dims.length > 6 ? 28 : 14, "text-anchor": k === 0 ? "start" : "middle", class: "axis", text: d.name.slice(0, 22) }));
-      for (const v of ticks(d, 4)) svg.append(make("svg:text", { x: xs[k] + 6, y: bottom - share(d, v) * (bottom - top) + 4, class: "halo", text: d.say(v).slice(0, 12) }));
+      const height = (v) => bottom - share(d, v) * (bottom - top), apart = (v) => d.ends.every((end) => Math.abs(height(v) - height(end)) > 16);
+      for (const v of d.numeric ? [...d.ends, ...ticks(d, 4).filter(apart)] : ticks(d, 4)) svg.append(make("svg:text", { x: xs[k] + 6, y: height(v) + 4, class: "halo", text: d.say(v).slice(0, 12) }));
     });
     walkable(svg);
     return drawn;

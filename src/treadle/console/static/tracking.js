@@ -257,7 +257,7 @@
   document.addEventListener("htmx:after:swap", (event) => {
     const by = event.detail.ctx && event.detail.ctx.sourceElement;
     if (by && by.id === "ended") for (const one of $$("[data-wake]")) one.dispatchEvent(new Event("wake"));
-    if (by && by.id !== "poll") return;
+    if (by && by.id !== "poll" && by.id !== "run") return; // the last answer takes the poll away, and then stands for it as what it was swapped into
     showTicks();
     const block = $("#drawn"), sentence = $("#said");
     if (block && sentence && block.dataset.said !== undefined && sentence.textContent !== block.dataset.said) sentence.textContent = block.dataset.said;

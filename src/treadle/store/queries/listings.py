@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
+from treadle.records.clock import micros
 from treadle.records.filters import Comparison, Order
 from treadle.records.tracking import Experiment
 from treadle.store import tables as t
@@ -31,22 +32,38 @@ def find_experiments(
     *,
     lifecycles: Sequence[str],
     folder: str | None = None,
+    unwritten: Experiment | None = None,
     after: Found | None = None,
     limit: int = 100,
 ) -> list[Found]:
-    """The first `limit` experiments behind a position; the last of `orders` must be by id."""
+    """The first `limit` experiments behind a position; the last of `orders` must be by id. `unwritten` is looked at like the others where
+    none of its id is recorded."""
     where = [Sql("d.project = ?", (project,)), *([among("d.lifecycle", lifecycles)] if lifecycles else [])]
     if folder is not None and folder.strip("/"):
         begin = folder.strip("/")
         where.append(Sql("(d.folder = ? OR (d.folder >= ? AND d.folder < ?))", (begin, f"{begin}/", f"{begin}0")))
     held = all_of([*where, *(_experiment_condition(connection.dialect.name, c) for c in comparisons)])
     selected = ", ".join(f"d.{c}" for c in ("experiment_id", *(_EXPERIMENT[order.key] for order in orders)))
-    rows = fetch(connection, f"SELECT {selected} FROM experiments d WHERE {held.text}", *held.values)
+    source = Sql("experiments") if unwritten is None else _with(unwritten)
+    rows = fetch(connection, f"SELECT {selected} FROM {source.text} d WHERE {held.text}", *source.values, *held.values)
     found: list[Found] = []
     for row in rows:
         values = tuple((0, _sortable(v) if o.key == "experiment_id" else v) for o, v in zip(orders, row[1:], strict=True))
         found.append((values, 0, row[0]))
     return _page(found, orders, after, limit)
+
+
+def _with(unwritten: Experiment) -> Sql:
+    """The table of experiments, and one more where none of its id is there."""
+    columns = ("project", "experiment_id", "name", "folder", "lifecycle", "created", "updated")
+    key = (unwritten.project, unwritten.experiment_id)
+    values = (*key, unwritten.name, unwritten.folder, str(unwritten.lifecycle), micros(unwritten.created), micros(unwritten.updated))
+    there = "SELECT 1 FROM experiments WHERE project = ? AND experiment_id = ?"
+    recorded, more = ", ".join(columns), ", ".join("?" * len(columns))
+    return Sql(
+        f"(SELECT {recorded} FROM experiments WHERE project = ? UNION ALL SELECT {more} WHERE NOT EXISTS ({there}))",
+        (unwritten.project, *values, *key),
+    )
 
 
 def experiments_of(connection: Connection, project: str, ids: Sequence[str]) -> list[Experiment]:
