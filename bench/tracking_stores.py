@@ -21,6 +21,7 @@ from treadle.store.upsert import insert_rows
 PROJECT = "default"
 START = 1_700_000_000_000  # milliseconds
 _CHUNK = 5_000
+REASON = '{"kind":"demand","text":"logged by a script"}'
 STATES = ("finished", "finished", "finished", "failed", "cancelled", "running")
 STATUS = {"finished": 3, "failed": 4, "cancelled": 5, "running": 1}
 
@@ -92,7 +93,7 @@ def _tables(runs: list[FakeRun], experiment: str) -> list[tuple[Any, tuple[str, 
         of = (PROJECT, run.run_id)
         created = run.start * 1000
         end = None if run.end is None else run.end * 1000
-        told = (run.state, run.tags["mlflow.runName"], run.tags["mlflow.user"], "active", "{}", "{}", "", "", "", "", "")
+        told = (run.state, run.tags["mlflow.runName"], run.tags["mlflow.user"], "active", "{}", REASON, "", "", "", "", "")
         heads.append((*of, "dev", experiment, "", *told, created, created, created, created, end))
         params += [(*of, k, experiment, created, v, v) for k, v in sorted(run.params.items())]
         tags += [(*of, k, experiment, created, v, v) for k, v in sorted(run.tags.items())]
