@@ -22,6 +22,7 @@ from treadle.store.db import Connection
 from treadle.store.queries import experiments as experiment_queries
 from treadle.store.queries import ledger as ledger_queries
 from treadle.store.queries import logged_models as model_queries
+from treadle.store.queries import run_documents
 from treadle.store.queries import tracking as queries
 from treadle.tracking import limits
 from treadle.tracking.experiments import binned, lifecycle, no_experiment
@@ -136,9 +137,11 @@ class RunVerbs:
             queries.update_run(tx, request.project, request.run_id, values)
         if not values and request.experiment is None:
             return Unchanged(self._known(tx, request.project, request.run_id))
-        if head.state in ENDED or request.state in ENDED:
-            return queries.renew_document(tx, request.project, request.run_id)
-        return queries.run_of_rows(tx, request.project, request.run_id)
+        if request.name is not None or request.state not in (None, *ENDED):
+            _forget(tx, request.project, request.run_id, head)
+        if request.state in ENDED:
+            queries.keep_document(tx, request.project, request.run_id)
+        return self._known(tx, request.project, request.run_id)
 
     @implements(ops.BinRun)
     def bin_run(self, tx: Connection, request: ops.BinRun, call: Call) -> TrackedRun | Unchanged:
@@ -187,7 +190,7 @@ class RunVerbs:
                 )
             changed += 1
         if changed:
-            _renew(tx, project, run_id, head)
+            _forget(tx, project, run_id, head)
         return Done(changed=changed > 0)
 
     def _measure_once(self, tx: Connection, request: ops.LogBatch, call: Call) -> int:
@@ -261,7 +264,7 @@ class RunVerbs:
         new += queries.put_run_models(tx, project, run_id, request.models, now)
         lineage.add_edges(tx, edges)
         if new:
-            _renew(tx, project, run_id, head)
+            _forget(tx, project, run_id, head)
         return Done(changed=new > 0)
 
     # ── what they share ──────────────────────────────────────────────────────────────────────────────────────────
@@ -327,10 +330,10 @@ def _measured(point: Point, at: int) -> queries.Value:
     return key, step, at if time is None else time, value if type(value) is float else limits.number(value, key)
 
 
-def _renew(tx: Connection, project: str, run_id: str, head: queries.Head) -> None:
-    """What was logged to a run changed: its document, if it has one, is no longer true."""
-    if head.state in ENDED and not head.pipeline:
-        queries.renew_document(tx, project, run_id)
+def _forget(tx: Connection, project: str, run_id: str, head: queries.Head) -> None:
+    """What was logged to a run changes: its document, if it has one, is no longer true."""
+    if head.state in ENDED:
+        run_documents.forget(tx, project, [run_id])
 
 
 def _check_active(head: queries.Head | None, project: str, run_id: str) -> queries.Head:

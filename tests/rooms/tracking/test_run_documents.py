@@ -108,10 +108,21 @@ def test_one_that_runs_again_has_none_until_it_ends_again(call):
     assert documents(call)["r"][0].tags == {"team": "blue"}
 
 
-def test_a_tag_of_an_ended_run_is_in_its_document(call):
+def test_a_tag_of_an_ended_run_takes_it_away_until_it_is_said_to_have_ended_again(call):
     ended(call, "r")
     call(ops.LogBatch(project=P, run_id="r", tags={"reviewed": "yes"}, remove_tags=["team"]))
+    assert documents(call) == {}
+    assert got(call).tags == {"reviewed": "yes"}
+    call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished))
     assert documents(call)["r"][0].tags == {"reviewed": "yes"}
+
+
+def test_a_name_takes_it_away_being_a_tag_too(call):
+    ended(call, "r")
+    call(ops.UpdateRun(project=P, run_id="r", name="best"))
+    assert documents(call) == {}
+    call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished, name="best of all"))
+    assert documents(call)["r"][0].tags["mlflow.runName"] == "best of all"
 
 
 def test_a_single_measurement_of_an_ended_run_takes_it_away(call):
@@ -137,6 +148,7 @@ def test_a_run_with_a_great_many_things_has_none(call):
     call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished))
     assert set(documents(call)) == {"r"}
     call(ops.LogBatch(project=P, run_id="r", tags={"one": "more"}))
+    call(ops.UpdateRun(project=P, run_id="r", state=RunState.failed))
     assert documents(call) == {}
     assert len(got(call).metrics) == run_documents.MOST
 

@@ -2,8 +2,8 @@
 
 A page of runs with ten metrics, ten parameters and five tags each is 2,500 rows, and a database needs more for finding and telling a row
 than for what is in it. Runs that have ended hardly change, so theirs are kept a second time: the document is written in the transaction
-that ends the run, and in each that changes an ended one it is written anew or goes. Where there is none, the rows are read: a document
-is never needed, only quicker. Runs of pipelines, which the engine moves and measures, and runs with a great many things have none.
+that ends the run, and goes in each that changes what it says. Where there is none, the rows are read: a document is never needed, only
+quicker. Runs of pipelines, which the engine moves and measures, and runs with a great many things have none.
 """
 
 from collections.abc import Sequence
@@ -92,6 +92,22 @@ def keep(tx: Connection, known: TrackedRun) -> None:
         "ON CONFLICT (project, run_id) DO UPDATE SET document = excluded.document"
     )
     put_off(tx, statement, known.project, known.run_id, text(Logged(*told)))
+
+
+_COUNTS = " + ".join(
+    f"(SELECT COUNT(*) FROM (SELECT 1 FROM {table} o WHERE {_OWN} LIMIT {MOST + 1}) counted)"
+    for table in ("latest_metrics", "params", "tags", "run_inputs", "run_models")
+)
+_KEEP = (
+    f"INSERT INTO run_documents (project, run_id, document) SELECT t.project, t.run_id, {_MADE} FROM runs t "
+    f"WHERE t.project = ? AND t.run_id = ? AND {_COUNTS} <= {MOST} "
+    "ON CONFLICT (project, run_id) DO UPDATE SET document = excluded.document"
+)
+
+
+def keep_made(tx: Connection, project: str, run_id: str) -> None:
+    """Write the document of a run that has ended and has none, or none that is true, by PostgreSQL: nothing of the run travels."""
+    put_off(tx, _KEEP, project, run_id)
 
 
 def forget(tx: Connection, project: str, run_ids: Sequence[str]) -> None:

@@ -190,11 +190,12 @@ def run_of_rows(connection: Connection, project: str, run_id: str) -> TrackedRun
     return _tracked(project, row, _logged([run_id], dict(zip(_KINDS, rows, strict=True)), None)[run_id])
 
 
-def renew_document(tx: Connection, project: str, run_id: str) -> TrackedRun:
-    """Write a run's document anew, where a run like this has one; the run, which must be there."""
-    known = run_of_rows(tx, project, run_id)
-    run_documents.keep(tx, known)
-    return known
+def keep_document(tx: Connection, project: str, run_id: str) -> None:
+    """Write the document of a run, which must be there and have ended, as its rows are; one of a great many things gets none."""
+    if tx.dialect.name == "postgresql":
+        run_documents.keep_made(tx, project, run_id)
+    else:
+        run_documents.keep(tx, run_of_rows(tx, project, run_id))
 
 
 _key = operator.attrgetter("key")
