@@ -13,7 +13,7 @@ from treadle.operations.artifacts import ApplyRetention, ListRetention, RemoveFo
 from treadle.operations.tracking import BinRun
 from treadle.records.clock import micros, seconds
 from treadle.records.errors import TreadleError
-from treadle.records.tracking import Removed, TrackedRun
+from treadle.records.tracking import Removed, RunHead
 
 #: What is shown of things that go, and of things that are kept.
 _SHOWN = 20
@@ -70,7 +70,7 @@ def restore(session: Session, run_ids: tuple[str, ...], project: str | None) -> 
 
 def _bin(session: Session, run_ids: tuple[str, ...], project: str | None, lifecycle: str, said: str) -> None:
     name = session.project(project)
-    made: list[TrackedRun] = [session.call(BinRun(project=name, run_id=run_id, lifecycle=lifecycle)) for run_id in run_ids]
+    made: list[RunHead] = [session.call(BinRun(project=name, run_id=run_id, lifecycle=lifecycle)) for run_id in run_ids]
     if session.as_json:
         show.as_json(made)
     else:

@@ -31,6 +31,8 @@ from treadle.records.tracking import (
     LoggedModel,
     ModelState,
     Point,
+    RunDocument,
+    RunHead,
     RunInput,
     RunModel,
     SavedView,
@@ -52,6 +54,13 @@ class TrackedRuns(Struct, frozen=True, kw_only=True):
     """A page of runs, in the order asked for."""
 
     items: list[TrackedRun]
+    page: Page
+
+
+class RunDocuments(Struct, frozen=True, kw_only=True):
+    """A page of runs and what was logged to them, in the order asked for."""
+
+    items: list[RunDocument]
     page: Page
 
 
@@ -218,13 +227,13 @@ class GetTrackedRun(Struct, frozen=True, kw_only=True):
 @operation(
     "PUT /projects/{project}/tracked-runs/{run_id}",
     allow="runs:write",
-    returns=TrackedRun,
+    returns=RunHead,
     writes=Writes("treadle.run.moved", "run/{run_id}"),
 )
 class UpdateRun(Struct, frozen=True, kw_only=True):
     """Change a run that a script logs: its state (a finished one may go on), its end (microseconds UTC), its name, its experiment.
 
-    A pipeline's run can be renamed and moved to another experiment; its state is the engine's.
+    A pipeline's run can be renamed and moved to another experiment; its state is the engine's. What was logged is not answered.
     """
 
     project: str
@@ -264,7 +273,7 @@ class LogInputs(Struct, frozen=True, kw_only=True):
 @operation(
     "POST /projects/{project}/tracked-runs/{run_id}/lifecycle",
     allow="runs:write",
-    returns=TrackedRun,
+    returns=RunHead,
     writes=Writes("treadle.run.{lifecycle}", "run/{run_id}"),
 )
 class BinRun(Struct, frozen=True, kw_only=True):
@@ -291,6 +300,19 @@ class SearchRuns(Struct, frozen=True, kw_only=True):
     limit: int = 100
     page: str | None = None
     columns: list[str] | None = None
+
+
+@operation("POST /projects/{project}/search/run-documents", allow="read", returns=RunDocuments)
+class SearchRunDocuments(Struct, frozen=True, kw_only=True):
+    """The same search for whoever passes its page on: what was logged to a run comes as the JSON that MLflow's clients read."""
+
+    project: str
+    experiments: list[str] = []
+    filter: str = ""
+    order_by: list[str] = []
+    view: View = View.active
+    limit: int = 100
+    page: str | None = None
 
 
 @operation("POST /projects/{project}/search/inputs", allow="read", returns=list[DataRead])

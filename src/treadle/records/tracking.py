@@ -4,7 +4,7 @@ import datetime as dt
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from treadle.records.states import RunState
 
@@ -99,8 +99,8 @@ class RunModel(Struct, frozen=True, kw_only=True):
     step: int = 0
 
 
-class TrackedRun(Struct, frozen=True, kw_only=True):
-    """A run as it is found: what it is, the latest value of each metric, its parameters, tags, inputs and models.
+class RunHead(Struct, frozen=True, kw_only=True):
+    """What a run is, without what was logged to it.
 
     A pipeline's run has its `pipeline`; the engine moves it. Any other is moved by whoever logs it.
     """
@@ -121,9 +121,35 @@ class TrackedRun(Struct, frozen=True, kw_only=True):
     pipeline: str = ""
     parent_run: str | None = None
     git_revision: str | None = None
+
+
+class TrackedRun(RunHead, frozen=True, kw_only=True):
+    """A run as it is found: what it is, the latest value of each metric, its parameters, tags, inputs and models."""
+
     metrics: list[Point] = []
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
+    inputs: list[RunInput] = []
+    models: list[RunModel] = []
+
+
+class RunDocument(Struct, frozen=True, kw_only=True):
+    """A run for whoever passes it on: what was logged to it as the JSON that it is kept as.
+
+    `data` has the latest of each metric (key, value, timestamp in milliseconds UTC, step), `params` and `tags` (key, value), each by name
+    and left out where there are none. `created`, `started` and `ended` are in microseconds UTC.
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str
+    user: str
+    state: RunState
+    lifecycle: Lifecycle
+    created: int
+    started: int | None
+    ended: int | None
+    data: Raw
     inputs: list[RunInput] = []
     models: list[RunModel] = []
 

@@ -10,7 +10,7 @@ from treadle.records.insides import sections, watched
 from treadle.records.rules import MANY, diagnose
 from treadle.records.series import by_step
 from treadle.store.db import Connection
-from treadle.store.queries import files, insides
+from treadle.store.queries import files, insides, run_reads
 from treadle.store.queries import ledger as ledger_queries
 from treadle.store.queries import tracking as queries
 from treadle.tracking.comparing import Known, compare
@@ -59,7 +59,7 @@ class Insides:
         return compare(self._known(connection, request.project, since), after)
 
     def _known(self, connection: Connection, project: str, run_id: str) -> Known:
-        found = queries.tracked_runs(connection, project, [run_id])
+        found = run_reads.tracked_runs(connection, project, [run_id])
         if not found:
             raise no_run(project, run_id)
         parents = ledger_queries.edges_of(connection, project, [run_id], upwards=True)

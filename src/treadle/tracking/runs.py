@@ -17,12 +17,12 @@ from treadle.records.digests import canonical, digest_of
 from treadle.records.errors import TreadleError
 from treadle.records.ledger import Edge, Reason, Version
 from treadle.records.states import ENDED
-from treadle.records.tracking import DEFAULT_EXPERIMENT, Lifecycle, Point, RunInput, TrackedRun
+from treadle.records.tracking import DEFAULT_EXPERIMENT, Lifecycle, Point, RunHead, RunInput, TrackedRun
 from treadle.store.db import Connection
 from treadle.store.queries import experiments as experiment_queries
 from treadle.store.queries import ledger as ledger_queries
 from treadle.store.queries import logged_models as model_queries
-from treadle.store.queries import run_documents
+from treadle.store.queries import run_documents, run_reads
 from treadle.store.queries import tracking as queries
 from treadle.tracking import limits
 from treadle.tracking.experiments import binned, lifecycle, no_experiment
@@ -99,7 +99,7 @@ class RunVerbs:
         queries.put_params(tx, request.project, request.run_id, head, request.params)
         if not begun:
             queries.put_tags(tx, request.project, request.run_id, head, request.tags)
-        return queries.tracked_of(request.project, row, request.params, request.tags)
+        return run_reads.tracked_of(request.project, row, request.params, request.tags)
 
     @implements(ops.GetTrackedRun)
     def get_tracked_run(self, connection: Connection, request: ops.GetTrackedRun, call: Call) -> TrackedRun:
@@ -107,9 +107,11 @@ class RunVerbs:
         return self._known(connection, request.project, request.run_id, last=True)
 
     @implements(ops.UpdateRun)
-    def update_run(self, tx: Connection, request: ops.UpdateRun, call: Call) -> TrackedRun | Unchanged:
+    def update_run(self, tx: Connection, request: ops.UpdateRun, call: Call) -> RunHead | Unchanged:
         """Change its state, end, name or experiment."""
-        head = self._active(tx, request.project, request.run_id)
+        known = self._head(tx, request.project, request.run_id)
+        head = queries.Head(known.experiment_id, micros(known.created), known.lifecycle, known.pipeline, known.state)
+        _check_active(head, request.project, request.run_id)
         values: dict[str, Any] = {}
         if head.pipeline and (request.state is not None or request.ended is not None or request.error is not None):
             raise TreadleError(
@@ -136,23 +138,24 @@ class RunVerbs:
         if values:
             queries.update_run(tx, request.project, request.run_id, values)
         if not values and request.experiment is None:
-            return Unchanged(self._known(tx, request.project, request.run_id))
+            return Unchanged(known)
         if request.name is not None or request.state not in (None, *ENDED):
             _forget(tx, request.project, request.run_id, head)
         if request.state in ENDED:
             queries.keep_document(tx, request.project, request.run_id)
-        return self._known(tx, request.project, request.run_id)
+        return self._head(tx, request.project, request.run_id) if request.experiment is not None else run_reads.changed(known, values)
 
     @implements(ops.BinRun)
-    def bin_run(self, tx: Connection, request: ops.BinRun, call: Call) -> TrackedRun | Unchanged:
+    def bin_run(self, tx: Connection, request: ops.BinRun, call: Call) -> RunHead | Unchanged:
         """Put it into the bin, or take it back."""
         wanted = lifecycle(request.lifecycle)
-        known = self._known(tx, request.project, request.run_id)
+        known = self._head(tx, request.project, request.run_id)
         if known.lifecycle == wanted:
             return Unchanged(known)
         deleted = micros(self._clock.now()) if wanted == Lifecycle.deleted else None
-        queries.update_run(tx, request.project, request.run_id, {"lifecycle": str(wanted), "deleted": deleted})
-        return self._known(tx, request.project, request.run_id)
+        values = {"lifecycle": str(wanted), "deleted": deleted}
+        queries.update_run(tx, request.project, request.run_id, values)
+        return run_reads.changed(known, values)
 
     # ── what is logged ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -272,8 +275,14 @@ class RunVerbs:
     def _active(self, tx: Connection, project: str, run_id: str) -> queries.Head:
         return _check_active(queries.run_head(tx, project, run_id), project, run_id)
 
+    def _head(self, connection: Connection, project: str, run_id: str) -> RunHead:
+        known = run_reads.get_head(connection, project, run_id)
+        if known is None:
+            raise no_run(project, run_id)
+        return known
+
     def _known(self, connection: Connection, project: str, run_id: str, *, last: bool = False) -> TrackedRun:
-        found = queries.tracked_runs(connection, project, [run_id], last=last)
+        found = run_reads.tracked_runs(connection, project, [run_id], last=last)
         if not found:
             raise no_run(project, run_id)
         return found[0]

@@ -22,9 +22,8 @@ from treadle.records.filters import Comparison, Order
 from treadle.records.ledger import Page
 from treadle.records.tracking import Along, Point, View
 from treadle.store.db import Connection
-from treadle.store.queries import listings, logged_models
+from treadle.store.queries import listings, logged_models, run_reads
 from treadle.store.queries import search as queries
-from treadle.store.queries import tracking as run_queries
 from treadle.store.queries.orders import needed
 from treadle.tracking import filters, pages
 from treadle.tracking.experiments import default_experiment
@@ -46,6 +45,18 @@ class SearchVerbs:
     @implements(ops.SearchRuns)
     def search_runs(self, connection: Connection, request: ops.SearchRuns, call: Call) -> ops.TrackedRuns:
         """A page of the runs that a filter finds."""
+        ids, end = self._found(connection, request)
+        runs = run_reads.tracked_runs(connection, request.project, ids, wanted=_wanted(request.columns), last=True)
+        return ops.TrackedRuns(items=runs, page=Page(next=end))
+
+    @implements(ops.SearchRunDocuments)
+    def search_run_documents(self, connection: Connection, request: ops.SearchRunDocuments, call: Call) -> ops.RunDocuments:
+        """The same page for whoever passes it on."""
+        ids, end = self._found(connection, request)
+        return ops.RunDocuments(items=run_reads.documents(connection, request.project, ids, last=True), page=Page(next=end))
+
+    def _found(self, connection: Connection, request: ops.SearchRuns | ops.SearchRunDocuments) -> tuple[list[str], str | None]:
+        """The ids of a page of runs, and the token of the next."""
         check_limit(request.limit, MOST)
         comparisons, orders = _read(request.filter, tuple(request.order_by))
         experiments = [e for e in dict.fromkeys(request.experiments) if "\0" not in e]
@@ -56,9 +67,7 @@ class SearchVerbs:
         after = pages.read(mark, orders, request.page)
         found = queries.search_runs(connection, search, after=after, limit=request.limit + 1)
         end = pages.made(mark, found[request.limit - 1]) if len(found) > request.limit else None
-        ids = [f[2] for f in found[: request.limit]]
-        runs = run_queries.tracked_runs(connection, request.project, ids, wanted=_wanted(request.columns), last=True)
-        return ops.TrackedRuns(items=runs, page=Page(next=end))
+        return [f[2] for f in found[: request.limit]], end
 
     @implements(ops.SearchExperiments)
     def search_experiments(self, connection: Connection, request: ops.SearchExperiments, call: Call) -> ops.Experiments:
@@ -111,7 +120,7 @@ class SearchVerbs:
         """What data the runs of experiments read."""
         check_limit(request.limit, MOST)
         experiments = [e for e in dict.fromkeys(request.experiments) if "\0" not in e]
-        found = run_queries.data_read(connection, request.project, experiments, request.limit)
+        found = run_reads.data_read(connection, request.project, experiments, request.limit)
         return [ops.DataRead(experiment_id=e, name=name, digest=digest, context=context) for e, name, digest, context in found]
 
     @implements(ops.MetricHistory)

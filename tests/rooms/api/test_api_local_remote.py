@@ -173,6 +173,7 @@ TRACKING: list[Any] = [
     tracking.GetTrackedRun(**LOGGED),
     tracking.GetTrackedRun(project=P, run_id="none"),
     tracking.SearchRuns(project=P, experiments=["7"], filter="metrics.auc > 0.5"),
+    tracking.SearchRunDocuments(project=P, experiments=["7"], order_by=["metrics.auc DESC"]),
     tracking.SearchInputs(project=P, experiments=["7"]),
     tracking.SearchInputs(project=P, experiments=["7"], limit=0),
     tracking.SearchRuns(project=P, filter="metrics.auc >"),
@@ -361,7 +362,7 @@ SCRIPT: list[Any] = [
 def outcome(call: Any, request: Any) -> Any:
     """An answer or an error as plain values, with what cannot be equal blanked."""
     try:
-        return blanked(msgspec.to_builtins(call(request, event_time=T)))
+        return blanked(msgspec.to_builtins(call(request, event_time=T), enc_hook=msgspec.json.decode))
     except TreadleError as error:
         return {"refused": blanked(msgspec.to_builtins(error.body()))}
 

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from treadle.ledger import Dispatcher, Ledger
 from treadle.operations import ledger as ledger_ops
 from treadle.operations import tracking as ops
+from treadle.records import told
 from treadle.records.calls import SYSTEM
 from treadle.records.errors import TreadleError
 from treadle.records.ids import new_id
 from treadle.records.ledger import Metric
 from treadle.records.states import RunState
-from treadle.records.tracking import Lifecycle, ModelState, Point, RunInput, RunModel
+from treadle.records.tracking import Lifecycle, ModelState, Point, RunHead, RunInput, RunModel
 from treadle.store.blobs import LocalBlobs
 from treadle.store.driver import fetch
-from treadle.store.queries import removal, run_documents
-from treadle.store.queries import tracking as queries
+from treadle.store.queries import removal, run_documents, run_reads
 from treadle.tracking.service import services
 
 P = "p"
@@ -40,7 +40,41 @@ def call(database, tmp_path):
 def documents(call):
     with call.database.read() as connection:
         rows = fetch(connection, "SELECT run_id, document FROM run_documents WHERE project = ?", P)
-        return {run_id: (run_documents.read(text), queries.logged_to(connection, P, [run_id])[run_id]) for run_id, text in rows}
+        return {run_id: (run_documents.read(text), logged(connection, run_id)) for run_id, text in rows}
+
+
+def logged(connection, run_id):
+    """What a run's rows say, read the plain way."""
+
+    def rows(statement):
+        return fetch(connection, statement, P, run_id)
+
+    of = "WHERE t.project = ? AND t.run_id = ?"
+    points = [
+        Point(key=name, value=told.number(value), step=step, time=time)
+        for name, value, step, time in rows(f"SELECT name, value, step, time FROM latest_metrics t {of} ORDER BY name")
+    ]
+    params, tags = (dict(map(tuple, rows(f"SELECT name, value FROM {table} t {of} ORDER BY name"))) for table in ("params", "tags"))
+    known = "d.project = t.project AND d.experiment = t.experiment AND d.name = t.name AND d.digest = t.digest"
+    columns = "t.name, t.digest, t.context, t.tags, d.source_type, d.source, d.schema, d.profile"
+    inputs = [
+        RunInput(
+            name=name,
+            digest=digest,
+            context=context,
+            tags=msgspec.json.decode(tagged),
+            source_type=kind or "",
+            source=source or "",
+            schema=schema,
+            profile=profile,
+        )
+        for name, digest, context, tagged, kind, source, schema, profile in rows(
+            f"SELECT {columns} FROM run_inputs t LEFT JOIN tracked_datasets d ON {known} {of} ORDER BY t.created, t.name, t.digest"
+        )
+    ]
+    statement = f"SELECT model_id, role, step FROM run_models t {of} ORDER BY recorded_time, step, model_id"
+    models = [RunModel(model_id=model_id, role=role, step=step) for model_id, role, step in rows(statement)]
+    return run_documents.Logged(points, params, tags, inputs, models)
 
 
 def ended(call, run_id, state=RunState.finished, **more):
@@ -59,7 +93,7 @@ def test_a_run_that_ends_has_a_document_and_reads_as_before(call):
     data = RunInput(name="flights", digest="d1", source_type="http", source="https://x", schema="{}", context="train", tags={"k": "v"})
     call(ops.LogInputs(project=P, run_id="r", inputs=[data], models=[RunModel(model_id="m", role="output", step=3)]))
     words = [
-        Point(key=f"w{n}", value=value, step=n, time=n)
+        Point(key=f"w{n}", value=value, step=n, time=1_000 - 700 * n)
         for n, value in enumerate(["NaN", "Infinity", "-Infinity", 1e-310, 0.1, 123456789.123456789])
     ]
     call(ops.LogBatch(project=P, run_id="r", metrics=[*words, Point(key="far", value=2.0, step=2**62, time=None)]))
@@ -77,10 +111,40 @@ def test_a_run_that_ends_has_a_document_and_reads_as_before(call):
     answer = call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished))
     (document, rows) = documents(call)["r"]
     assert document == rows
-    assert got(call) == answer
+    after = got(call)
     for part in ("metrics", "params", "tags", "inputs", "models"):
-        assert getattr(answer, part) == getattr(before, part), part
-    assert [p.value for p in answer.metrics[1:4]] == ["NaN", "Infinity", "-Infinity"]
+        assert getattr(after, part) == getattr(before, part), part
+    assert [p.value for p in after.metrics[1:4]] == ["NaN", "Infinity", "-Infinity"]
+    assert [p.time for p in after.metrics[1:4]] == [1_000, 300, -400]
+    assert answer == RunHead(**{name: getattr(after, name) for name in RunHead.__struct_fields__})
+    assert (answer.state, answer.ended) == ("finished", after.ended)
+
+
+def test_whoever_passes_a_page_on_has_it_in_the_words_of_the_protocol(call):
+    model = ops.LogInputs(project=P, run_id="a", inputs=[RunInput(name="flights", digest="d", source="s")])
+    for run_id in ("a", "b", "c"):
+        point = Point(key="auc", value="NaN", step=2, time=-1)
+        tags = {"team": "red", "mood": 'a "b"\n'}
+        call(ops.StartRun(project=P, run_id=run_id, started=1, tags=tags, params={"depth": ""}))
+        call(ops.LogBatch(project=P, run_id=run_id, metrics=[point]))
+    call(ops.StartRun(project=P, run_id="d", started=1))
+    call(model)
+    for run_id in ("a", "b", "d"):
+        call(ops.UpdateRun(project=P, run_id=run_id, state=RunState.finished, ended=5))
+    found = call(ops.SearchRunDocuments(project=P, order_by=["attributes.run_id ASC"])).items
+    data = {
+        "metrics": [{"key": "auc", "value": "NaN", "timestamp": -1, "step": 2}],
+        "params": [{"key": "depth", "value": ""}],
+        "tags": [{"key": "mood", "value": 'a "b"\n'}, {"key": "team", "value": "red"}],
+    }
+    assert [(r.run_id, r.state, r.ended, msgspec.json.decode(r.data)) for r in found] == [
+        ("a", "finished", 5, data),
+        ("b", "finished", 5, data),
+        ("c", "running", None, data),
+        ("d", "finished", 5, {}),
+    ]
+    assert [r.inputs for r in found] == [[RunInput(name="flights", digest="d", source="s")], [], [], []]
+    assert set(documents(call)) == {"a", "b", "d"}
 
 
 @pytest.mark.parametrize("state", [RunState.finished, RunState.failed, RunState.cancelled])
@@ -222,8 +286,11 @@ def test_a_document_says_what_the_rows_say(call, actions):
             if error.code not in ("bad_request", "conflict", "not_found"):
                 raise
         with call.database.read() as connection:
-            known, rows = queries.tracked_runs(connection, P, [run_id])[0], queries.logged_to(connection, P, [run_id])[run_id]
+            known, rows = run_reads.tracked_runs(connection, P, [run_id])[0], logged(connection, run_id)
+            passed = run_reads.documents(connection, P, [run_id])[0]
         assert (known.metrics, known.params, known.tags, known.inputs, known.models) == (*msgspec.structs.astuple(rows),), action
+        assert msgspec.json.decode(passed.data) == told.data(rows.metrics, rows.params, rows.tags), action
+        assert (passed.inputs, passed.models) == (rows.inputs, rows.models), action
         document, rows = documents(call).get(run_id, (None, None))
         assert document == rows, action
     known = got(call, run_id)

@@ -39,6 +39,8 @@ def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1), timezones=st.just(dt.UTC))
         case inspect.AnyType():
             return JSON
+        case inspect.RawType():
+            return JSON.map(lambda value: msgspec.Raw(msgspec.json.encode(value)))
         case inspect.EnumType(cls=cls):
             return st.sampled_from(list(cls))
         case inspect.ListType(item_type=item):

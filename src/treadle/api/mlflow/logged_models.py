@@ -129,7 +129,7 @@ def told(context: Context, model: LoggedModel) -> dict[str, Any]:
     metrics = [
         {
             "key": p.key,
-            "value": words.value(p.value),
+            "value": words.number(p.value),
             "timestamp": words.millis(p.time),
             "step": p.step,
             "model_id": model.model_id,

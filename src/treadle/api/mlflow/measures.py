@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -26,6 +25,7 @@ from treadle.api.mlflow.table import (
 )
 from treadle.operations import tracking as ops
 from treadle.records.errors import TreadleError
+from treadle.records.told import measured
 from treadle.records.tracking import Point
 
 NAME, PARAM, TAG = 250, 6_000, 8_000
@@ -272,19 +272,6 @@ def changed_one(error: TreadleError) -> ProtocolError | None:
 # ── histories ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def told(points: Iterable[Point]) -> list[dict[str, Any]]:
-    """Measurements as clients read them."""
-    return [
-        {
-            "key": p.key,
-            "value": v if type(v := p.value) is float and v - v == 0.0 else words.value(v),
-            "timestamp": 0 if (time := p.time) is None else time // 1000,
-            "step": p.step,
-        }
-        for p in points
-    ]
-
-
 def _points(context: Context, key: str, run_ids: list[str], *, most: int = 0, limit: int | None = None, page: str | None = None) -> Any:
     """Points by run, and the token of the next page; without a limit all of them."""
     found: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
@@ -316,7 +303,7 @@ def history(context: Context, request: History) -> Any:
     found, page = _points(
         context, request.metric_key, [run_id], limit=min(request.max_results or PAGE, PAGE), page=request.page_token or None
     )
-    answer: dict[str, Any] = {"metrics": told(found[run_id])} if found[run_id] else {}
+    answer: dict[str, Any] = {"metrics": measured(found[run_id])} if found[run_id] else {}
     if page:
         answer["next_page_token"] = page
     return answer
@@ -342,7 +329,7 @@ def bulk(context: Context, request: Bulk) -> Any:
         return {"metrics": []}
     limit = min(max(request.max_results, 1), BULK)
     found, _ = _points(context, request.metric_key, sorted(set(request.run_id)), limit=limit)
-    points = [{**point, "run_id": run_id} for run_id in sorted(found) for point in told(found[run_id])]
+    points = [{**point, "run_id": run_id} for run_id in sorted(found) for point in measured(found[run_id])]
     return {"metrics": points[:limit]}
 
 

@@ -5,6 +5,7 @@ import threading
 import uuid
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from treadle.api.mlflow import experiments, measures, words
@@ -28,7 +29,8 @@ from treadle.api.mlflow.table import (
 from treadle.api.mlflow.words import NAME_TAG
 from treadle.operations import tracking as ops
 from treadle.records.states import RunState
-from treadle.records.tracking import DEFAULT_EXPERIMENT, Lifecycle, RunInput, RunModel, TrackedRun
+from treadle.records.told import data
+from treadle.records.tracking import DEFAULT_EXPERIMENT, Lifecycle, RunDocument, RunHead, RunInput, RunModel, TrackedRun
 
 #: Runs of a page, at most.
 MOST = 50_000
@@ -158,7 +160,7 @@ class Locations:
 LOCATIONS = Locations()
 
 
-def info(context: Context, run: TrackedRun) -> dict[str, Any]:
+def info(context: Context, run: RunHead | RunDocument) -> dict[str, Any]:
     """What a run is, without what was logged to it."""
     found: dict[str, Any] = {
         "run_uuid": run.run_id,
@@ -177,22 +179,38 @@ def info(context: Context, run: TrackedRun) -> dict[str, Any]:
 
 
 def told(context: Context, run: TrackedRun) -> dict[str, Any]:
-    """A run with everything that was logged to it. A run of ours has its name in no tag, where clients look for it."""
-    tags = {**run.tags, NAME_TAG: run.name} if run.name and NAME_TAG not in run.tags and run.run_id.startswith("run_") else run.tags
-    data: dict[str, Any] = {}
+    """A run with everything that was logged to it."""
+    tags = {**run.tags, NAME_TAG: run.name} if NAME_TAG not in run.tags and _lacks_name(run) else run.tags
+    return _whole(context, run, data(run.metrics, run.params, tags))
+
+
+def passed_on(context: Context, run: RunDocument) -> dict[str, Any]:
+    """The same of a run whose data is in these words already."""
+    if not _lacks_name(run):
+        return _whole(context, run, run.data)
+    found = msgspec.json.decode(run.data)
+    tags = found.setdefault("tags", [])
+    if not any(tag["key"] == NAME_TAG for tag in tags):
+        tags += words.pairs({NAME_TAG: run.name})
+    return _whole(context, run, found)
+
+
+def _lacks_name(run: TrackedRun | RunDocument) -> bool:
+    """Whether a run's name may be in no tag, where clients look for it: that of a run of ours."""
+    return bool(run.name) and run.run_id.startswith("run_")
+
+
+def _whole(context: Context, run: TrackedRun | RunDocument, told: Any) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
-    if run.metrics:
-        data["metrics"] = measures.told(run.metrics)
-    if run.params:
-        data["params"] = words.pairs(run.params)
-    if tags:
-        data["tags"] = words.pairs(tags)
+    outputs: dict[str, Any] = {}
     if run.inputs:
         inputs["dataset_inputs"] = [_input(i) for i in run.inputs]
-    if read := [{"model_id": m.model_id} for m in run.models if m.role == "input"]:
-        inputs["model_inputs"] = read
-    made = [{"model_id": m.model_id, "step": m.step} for m in run.models if m.role == "output"]
-    return {"info": info(context, run), "data": data, "inputs": inputs, "outputs": {"model_outputs": made} if made else {}}
+    if run.models:
+        if read := [{"model_id": m.model_id} for m in run.models if m.role == "input"]:
+            inputs["model_inputs"] = read
+        if made := [{"model_id": m.model_id, "step": m.step} for m in run.models if m.role == "output"]:
+            outputs["model_outputs"] = made
+    return {"info": info(context, run), "data": told, "inputs": inputs, "outputs": outputs}
 
 
 def _input(given: RunInput) -> dict[str, Any]:
@@ -364,7 +382,7 @@ def search(context: Context, request: Search) -> Any:
     if not request.experiment_ids:
         return EMPTY
     found = context.call(
-        ops.SearchRuns(
+        ops.SearchRunDocuments(
             project=context.project,
             experiments=request.experiment_ids,
             filter=request.filter,
@@ -374,7 +392,7 @@ def search(context: Context, request: Search) -> Any:
             page=request.page_token or None,
         )
     )
-    answer: dict[str, Any] = {"runs": [told(context, run) for run in found.items]} if found.items else {}
+    answer: dict[str, Any] = {"runs": [passed_on(context, run) for run in found.items]} if found.items else {}
     if found.page.next:
         answer["next_page_token"] = found.page.next
     return answer

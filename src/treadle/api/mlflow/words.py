@@ -1,13 +1,14 @@
 """Our words and the protocol's: times, values, states, views, names that are made up, and where files are."""
 
 import datetime as dt
-import math
 import random
 from typing import Any
 
 from treadle.api.mlflow.table import wrong_type
 from treadle.records.clock import micros
 from treadle.records.states import RunState
+from treadle.records.told import number as number
+from treadle.records.told import pairs as pairs
 from treadle.records.tracking import View
 
 #: The protocol's word for each state of a run.
@@ -62,24 +63,6 @@ def millis(moment: dt.datetime | int | None) -> int:
     if moment is None:
         return 0
     return (moment if isinstance(moment, int) else micros(moment)) // 1000
-
-
-def value(number: float | str) -> float | str:
-    """A measured value; what JSON has no number for by its word.
-
-    >>> value(float("nan")), value(float("-inf")), value(2.0)
-    ('NaN', '-Infinity', 2.0)
-    """
-    if isinstance(number, str):
-        return number
-    if math.isfinite(number):
-        return number
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
-
-
-def pairs(named: dict[str, str]) -> list[dict[str, str]]:
-    """Tags and parameters as a list."""
-    return [{"key": key, "value": text} for key, text in named.items()]
 
 
 def view(asked: str | int, parameter: str) -> View:

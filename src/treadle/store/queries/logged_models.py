@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, delete, select, update
 
+from treadle.records.told import number
 from treadle.records.tracking import Lifecycle, LoggedModel, ModelPoint, ModelState
 from treadle.store import tables as t
 from treadle.store.driver import chunks, fetch
-from treadle.store.queries.tracking import worded
 from treadle.store.upsert import insert_new, upsert_rows
 
 
@@ -87,7 +87,7 @@ def logged_models(connection: Connection, project: str, model_ids: Sequence[str]
         )
         for model_id, name, value, step, time, run_id, dataset, digest in fetch(connection, statement, *of):
             metrics[model_id].append(
-                ModelPoint(key=name, value=worded(value), step=step, time=time, run_id=run_id, dataset_name=dataset, dataset_digest=digest)
+                ModelPoint(key=name, value=number(value), step=step, time=time, run_id=run_id, dataset_name=dataset, dataset_digest=digest)
             )
         m = t.logged_models.c
         for row in connection.execute(select(t.logged_models).where(m.project == project, m.model_id.in_(some))):

@@ -113,7 +113,9 @@ class Matches:
             return None
         if best is None or least <= max(FEW, 2 * self.limit) or (first is not None and unindexed(first)):
             return best
-        return best if self._count(self._walk_of(first, own), PART * least + 1) > PART * least else None
+        # A walk meets a page of them within limit · all / least rows if they lie anywhere, and at the worst within all.
+        most = min(PART * least, least * least // self.limit)
+        return best if self._count(self._walk_of(first, own), most + 1) > most else None
 
     def _bounding(self, first: Order | None) -> list[Comparison]:
         """The comparisons that a walk by an order need not check, because they are where it begins and ends."""

@@ -4,23 +4,25 @@ A page of runs with ten metrics, ten parameters and five tags each is 2,500 rows
 than for what is in it. Runs that have ended hardly change, so theirs are kept a second time: the document is written in the transaction
 that ends the run, and goes in each that changes what it says. Where there is none, the rows are read: a document is never needed, only
 quicker. Runs of pipelines, which the engine moves and measures, and runs with a great many things have none.
+
+A document's first line is what MLflow's clients are told (`records.told.data`), which is passed on as it is; a second one holds what they
+are not told (microseconds) or in other words (inputs and models), where there is any.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection
 
+from treadle.records import told
 from treadle.records.states import ENDED
 from treadle.records.tracking import Point, RunInput, RunModel, TrackedRun
 from treadle.store.driver import put_off
 
 #: Metrics, parameters, tags, inputs and models that a document holds at most: it is written whole when one of them changes.
 MOST = 1000
-#: So many runs are few.
-FEW = 10
 
 
 class Logged(Struct, frozen=True):
@@ -33,74 +35,138 @@ class Logged(Struct, frozen=True):
     models: list[RunModel] = []
 
 
-_OWN = "o.project = t.project AND o.run_id = t.run_id"
-_KEPT = f"(SELECT o.document FROM run_documents o WHERE {_OWN})"
-#: What a document would hold, made by PostgreSQL (SQLite's JSON has 15 digits of a number).
-_MADE = f"""json_build_object(
-    'metrics', COALESCE((
-        SELECT json_agg(json_build_object(
-            'key', o.name, 'value', COALESCE(to_json(o.value), '"NaN"'), 'step', o.step, 'time', o.time
-        ) ORDER BY o.name) FROM latest_metrics o WHERE {_OWN}), '[]'),
-    'params', COALESCE((SELECT json_object_agg(o.name, o.value ORDER BY o.name) FROM params o WHERE {_OWN}), '{{}}'),
-    'tags', COALESCE((SELECT json_object_agg(o.name, o.value ORDER BY o.name) FROM tags o WHERE {_OWN}), '{{}}'),
-    'inputs', COALESCE((
-        SELECT json_agg(json_build_object(
-            'name', o.name, 'digest', o.digest, 'source_type', COALESCE(d.source_type, ''), 'source', COALESCE(d.source, ''),
-            'schema', d.schema, 'profile', d.profile, 'context', o.context, 'tags', o.tags::json
-        ) ORDER BY o.created, o.name, o.digest) FROM run_inputs o LEFT JOIN tracked_datasets d
-        ON d.project = o.project AND d.experiment = o.experiment AND d.name = o.name AND d.digest = o.digest WHERE {_OWN}), '[]'),
-    'models', COALESCE((
-        SELECT json_agg(json_build_object('model_id', o.model_id, 'role', o.role, 'step', o.step)
-        ORDER BY o.recorded_time, o.step, o.model_id) FROM run_models o WHERE {_OWN}), '[]')
-)::text"""
+class Rest(Struct, frozen=True, omit_defaults=True):
+    """A document's second line; `micros` are the microseconds beyond the milliseconds of each metric's time, none: all are 0."""
+
+    micros: list[int] = []
+    inputs: list[RunInput] = []
+    models: list[RunModel] = []
 
 
-class Column(NamedTuple):
-    """A run's document, in a statement on runs that are called `t`; not `whole`: NULL where there is none."""
-
-    text: str
-    whole: bool
-
-
-_KNOWN, _WHOLE = Column(_KEPT, whole=False), Column(f"COALESCE({_KEPT}, {_MADE})", whole=True)
+class _Measured(Struct, frozen=True, gc=False):
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
 
 
-def column(dialect: str, runs: int) -> Column:
-    """What reads the documents of so many runs. PostgreSQL makes the missing ones of a few itself: of many its JSON costs twice what the
-    rows do, of a few those cost five statements."""
-    return _WHOLE if dialect == "postgresql" and runs <= FEW else _KNOWN
+class _Pair(Struct, frozen=True, gc=False):
+    key: str
+    value: str
 
 
-read = msgspec.json.Decoder(Logged).decode
+class _Data(Struct, frozen=True):
+    metrics: list[_Measured] = []
+    params: list[_Pair] = []
+    tags: list[_Pair] = []
+
+
+_data, _rest = msgspec.json.Decoder(_Data).decode, msgspec.json.Decoder(Rest).decode
+_NONE = Rest()
+
+
+def split(document: str) -> tuple[str, Rest]:
+    """A document's first line, and the second as a record."""
+    data, _, rest = document.partition("\n")
+    return data, _rest(rest) if rest else _NONE
+
+
+def read(document: str) -> Logged:
+    """What a document says."""
+    line, rest = split(document)
+    data = _data(line)
+    micros = rest.micros or [0] * len(data.metrics)
+    return Logged(
+        metrics=[
+            Point(key=m.key, value=m.value, step=m.step, time=m.timestamp * 1000 + beyond)
+            for m, beyond in zip(data.metrics, micros, strict=True)
+        ],
+        params={pair.key: pair.value for pair in data.params},
+        tags={pair.key: pair.value for pair in data.tags},
+        inputs=rest.inputs,
+        models=rest.models,
+    )
+
+
+def data(logged: Logged) -> bytes:
+    """The first line of what was logged to a run."""
+    return msgspec.json.encode(told.data(logged.metrics, logged.params, logged.tags))
 
 
 def text(logged: Logged) -> str:
     """The document of what was logged to a run."""
-    metrics = [{"key": p.key, "value": p.value, "step": p.step, "time": p.time} for p in logged.metrics]
-    told = {"params": logged.params, "tags": logged.tags, "inputs": logged.inputs, "models": logged.models}
-    return msgspec.json.encode({"metrics": metrics} | {name: part for name, part in told.items() if part}).decode()
+    micros = [(p.time or 0) % 1000 for p in logged.metrics]
+    rest = Rest(micros if any(micros) else [], logged.inputs, logged.models)
+    return data(logged).decode() + ("" if rest == _NONE else "\n" + msgspec.json.encode(rest).decode())
+
+
+# ── in SQL ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_OWN = "o.project = t.project AND o.run_id = t.run_id"
+_KEPT = f"(SELECT o.document FROM run_documents o WHERE {_OWN})"
+
+
+def _made(limit: int | None = None) -> str:
+    """A query of what a document would say, and of how many things, made by PostgreSQL (SQLite's JSON has 15 digits of a number); with a
+    limit no more things of a kind are read."""
+    of = f"WHERE {_OWN} ORDER BY {{0}}{f' LIMIT {limit}' if limit else ''}"
+    beyond = "((o.time % 1000 + 1000) % 1000)"  # what is left of a time by whole milliseconds, before 1970 too
+    pairs = """(
+        SELECT '"{0}":[' || string_agg('{{"key":' || to_json(o.name) || ',"value":' || to_json(o.value) || '}}', ',') || ']' AS told,
+            count(*) AS things FROM (SELECT o.name, o.value FROM {0} o """
+    pairs += of.format("o.name") + ") o)"
+    return f"""(
+    SELECT '{{' || concat_ws(',', m.told, p.told, g.told) || '}}' || CASE
+            WHEN m.beyond OR i.things + x.things > 0 THEN E'\\n' || json_strip_nulls(json_build_object(
+                'micros', CASE WHEN m.beyond THEN (SELECT json_agg({beyond} ORDER BY o.name) FROM latest_metrics o WHERE {_OWN}) END,
+                'inputs', i.told, 'models', x.told))
+            ELSE '' END AS document,
+        m.things + p.things + g.things + i.things + x.things AS things
+    FROM (
+        SELECT '"metrics":[' || string_agg('{{"key":' || to_json(o.name) || ',"value":' || COALESCE(to_json(o.value)::text, '"NaN"')
+                || ',"timestamp":' || (o.time - {beyond}) / 1000 || ',"step":' || o.step || '}}', ',') || ']' AS told,
+            COALESCE(bool_or(o.time % 1000 <> 0), FALSE) AS beyond, count(*) AS things
+        FROM (SELECT o.name, o.value, o.step, o.time FROM latest_metrics o {of.format("o.name")}) o
+    ) m, {pairs.format("params")} p, {pairs.format("tags")} g, (
+        SELECT json_agg(json_build_object(
+                'name', o.name, 'digest', o.digest, 'source_type', COALESCE(d.source_type, ''), 'source', COALESCE(d.source, ''),
+                'schema', d.schema, 'profile', d.profile, 'context', o.context, 'tags', o.tags::json
+            ) ORDER BY o.created, o.name, o.digest) AS told, count(*) AS things
+        FROM (SELECT * FROM run_inputs o {of.format("o.name")}) o LEFT JOIN tracked_datasets d
+        ON d.project = o.project AND d.experiment = o.experiment AND d.name = o.name AND d.digest = o.digest
+    ) i, (
+        SELECT json_agg(json_build_object('model_id', o.model_id, 'role', o.role, 'step', o.step)
+            ORDER BY o.recorded_time, o.step, o.model_id) AS told, count(*) AS things
+        FROM (SELECT * FROM run_models o {of.format("o.role")}) o
+    ) x
+)"""
+
+
+_WHOLE = f"COALESCE({_KEPT}, (SELECT made.document FROM {_made()} made))"
+
+
+def column(dialect: str) -> str:
+    """What reads the document of a run called `t`; NULL where there is none, but PostgreSQL makes it there, which costs it and us less
+    than the rows would."""
+    return _WHOLE if dialect == "postgresql" else _KEPT
 
 
 def keep(tx: Connection, known: TrackedRun) -> None:
     """Write the document of a run as it is now, or take it away where a run like this has none."""
-    told = (known.metrics, known.params, known.tags, known.inputs, known.models)
-    if known.state not in ENDED or known.pipeline or sum(map(len, told)) > MOST:
+    logged: tuple[Any, ...] = (known.metrics, known.params, known.tags, known.inputs, known.models)
+    if known.state not in ENDED or known.pipeline or sum(map(len, logged)) > MOST:
         forget(tx, known.project, [known.run_id])
         return
     statement = (
         "INSERT INTO run_documents (project, run_id, document) VALUES (?, ?, ?) "
         "ON CONFLICT (project, run_id) DO UPDATE SET document = excluded.document"
     )
-    put_off(tx, statement, known.project, known.run_id, text(Logged(*told)))
+    put_off(tx, statement, known.project, known.run_id, text(Logged(*logged)))
 
 
-_COUNTS = " + ".join(
-    f"(SELECT COUNT(*) FROM (SELECT 1 FROM {table} o WHERE {_OWN} LIMIT {MOST + 1}) counted)"
-    for table in ("latest_metrics", "params", "tags", "run_inputs", "run_models")
-)
 _KEEP = (
-    f"INSERT INTO run_documents (project, run_id, document) SELECT t.project, t.run_id, {_MADE} FROM runs t "
-    f"WHERE t.project = ? AND t.run_id = ? AND {_COUNTS} <= {MOST} "
+    "INSERT INTO run_documents (project, run_id, document) SELECT t.project, t.run_id, made.document "
+    f"FROM runs t CROSS JOIN LATERAL {_made(MOST + 1)} made WHERE t.project = ? AND t.run_id = ? AND made.things <= {MOST} "
     "ON CONFLICT (project, run_id) DO UPDATE SET document = excluded.document"
 )
 

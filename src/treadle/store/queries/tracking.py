@@ -1,27 +1,17 @@
 """Statements on runs that a script logs, and what it logs to them."""
 
-import datetime as dt
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, delete, select, update
 
-from treadle.records.clock import from_micros
-from treadle.records.states import ENDED, RunState
-from treadle.records.tracking import (
-    Lifecycle,
-    Point,
-    RunInput,
-    RunModel,
-    TrackedRun,
-)
+from treadle.records.states import ENDED
+from treadle.records.tracking import RunInput, RunModel
 from treadle.store import tables as t
-from treadle.store.driver import chunks, fetch, fetch_together, of_runs, put_off, run
-from treadle.store.queries import run_documents
-from treadle.store.queries.run_documents import Logged
+from treadle.store.driver import chunks, fetch, put_off, run
+from treadle.store.queries import run_documents, run_reads
 from treadle.store.upsert import insert_rows, upsert_rows
 
 
@@ -37,11 +27,6 @@ class Head(NamedTuple):
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_COLUMNS = (
-    *("run_id", "experiment", "pipeline", "state", "name", "user_name", "lifecycle", "actor", "git_revision", "parent_run"),
-    *("created", "started", "ended", "deleted", "error"),
-)
-_RUN = ", ".join(f"t.{name}" for name in _COLUMNS)
 _NEW_RUN = (
     "project",
     "run_id",
@@ -110,203 +95,12 @@ def update_run(tx: Connection, project: str, run_id: str, values: dict[str, Any]
     put_off(tx, f"UPDATE runs SET {sets} WHERE project = ? AND run_id = ?", *values.values(), project, run_id)
 
 
-def tracked_runs(
-    connection: Connection,
-    project: str,
-    run_ids: Sequence[str],
-    *,
-    wanted: Callable[[str, str], bool] | None = None,
-    last: bool = False,
-) -> list[TrackedRun]:
-    """Runs with everything that was logged to them, in the order of the ids; unknown ones are left out.
-
-    Args:
-        wanted: (kind, name) → whether to answer it; kinds are metrics, params, tags, inputs and models, the latter two without a name.
-        last: nothing else is read in the operation (`driver.fetch`).
-    """
-    found: dict[str, TrackedRun] = {}
-    for some, _ in chunks(run_ids):
-        source, condition, values = of_runs(connection, "runs", project, some)
-        document = run_documents.column(connection.dialect.name, len(some))
-        ends = last and document.whole and len(some) == len(run_ids)
-        rows = fetch(connection, f"SELECT {_RUN}, {document.text} FROM {source} WHERE {condition}", *values, last=ends)
-        logged = {row[0]: _part(run_documents.read(row[-1]), wanted) for row in rows if row[-1] is not None}
-        if len(logged) < len(rows):
-            rest = [row[0] for row in rows if row[-1] is None]
-            logged |= logged_to(connection, project, rest, wanted=wanted, last=last and some[-1] == run_ids[-1])
-        for row in rows:
-            found[row[0]] = _tracked(project, row, logged[row[0]])
-    return [found[run_id] for run_id in run_ids if run_id in found]
-
-
-def logged_to(
-    connection: Connection,
-    project: str,
-    run_ids: Sequence[str],
-    *,
-    wanted: Callable[[str, str], bool] | None = None,
-    last: bool = False,
-) -> dict[str, Logged]:
-    """What was logged to a few hundred runs, as their rows have it, by run; `wanted` and `last` as for `tracked_runs`."""
-    kinds = [kind for kind in _KINDS if kind in ("metrics", "params", "tags") or wanted is None or wanted(kind, "")]
-    found = fetch_together(connection, [_statement(connection, kind, project, run_ids) for kind in kinds], last=last)
-    return _logged(run_ids, dict(zip(kinds, found, strict=True)), wanted)
-
-
-def _logged(run_ids: Sequence[str], rows: dict[str, list[Any]], wanted: Callable[[str, str], bool] | None) -> dict[str, Logged]:
-    metrics: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
-    for run_id, name, value, step, time in rows["metrics"]:
-        if wanted is None or wanted("metrics", name):
-            told = worded(value) if value is None or value - value != 0.0 else value
-            metrics[run_id].append(Point(key=name, value=told, step=step, time=time))
-    params, tags = (_texts(kind, rows[kind], wanted) for kind in ("params", "tags"))
-    inputs, models = _inputs(rows.get("inputs", [])), _models(rows.get("models", []))
-    for points in metrics.values():
-        points.sort(key=_key)  # SQLite reads them in this order, and sorting what is sorted is quicker than asking it to
-    return {
-        run_id: Logged(points, params.get(run_id, {}), tags.get(run_id, {}), inputs.get(run_id, []), models.get(run_id, []))
-        for run_id, points in metrics.items()
-    }
-
-
-def _part(logged: Logged, wanted: Callable[[str, str], bool] | None) -> Logged:
-    """What is wanted of what was logged to a run."""
-    if wanted is None:
-        return logged
-    return Logged(
-        metrics=[point for point in logged.metrics if wanted("metrics", point.key)],
-        params={name: value for name, value in logged.params.items() if wanted("params", name)},
-        tags={name: value for name, value in logged.tags.items() if wanted("tags", name)},
-        inputs=logged.inputs if wanted("inputs", "") else [],
-        models=logged.models if wanted("models", "") else [],
-    )
-
-
-def run_of_rows(connection: Connection, project: str, run_id: str) -> TrackedRun:
-    """A run, which must be there, as its rows have it."""
-    own = (f"SELECT {_RUN} FROM runs t WHERE t.project = ? AND t.run_id = ?", (project, run_id))
-    statements = [own, *(_statement(connection, kind, project, [run_id]) for kind in _KINDS)]
-    (row,), *rows = fetch_together(connection, statements)
-    return _tracked(project, row, _logged([run_id], dict(zip(_KINDS, rows, strict=True)), None)[run_id])
-
-
 def keep_document(tx: Connection, project: str, run_id: str) -> None:
     """Write the document of a run, which must be there and have ended, as its rows are; one of a great many things gets none."""
     if tx.dialect.name == "postgresql":
         run_documents.keep_made(tx, project, run_id)
     else:
-        run_documents.keep(tx, run_of_rows(tx, project, run_id))
-
-
-_key = operator.attrgetter("key")
-_texts_of_run = msgspec.json.Decoder(dict[str, str])
-_KINDS = {
-    "metrics": ("latest_metrics", "SELECT t.run_id, t.name, t.value, t.step, t.time FROM {source} WHERE {condition}"),
-    "params": ("params", ""),
-    "tags": ("tags", ""),
-    "inputs": (
-        "run_inputs",
-        "SELECT t.run_id, t.name, t.digest, t.context, t.tags, d.source_type, d.source, d.schema, d.profile FROM {source} "
-        "LEFT JOIN tracked_datasets d ON d.project = t.project AND d.experiment = t.experiment AND d.name = t.name AND d.digest = t.digest "
-        "WHERE {condition} ORDER BY t.run_id, t.created, t.name, t.digest",
-    ),
-    "models": (
-        "run_models",
-        "SELECT t.run_id, t.model_id, t.role, t.step FROM {source} WHERE {condition} "
-        "ORDER BY t.run_id, t.recorded_time, t.step, t.model_id",
-    ),
-}
-
-
-def _statement(connection: Connection, kind: str, project: str, run_ids: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
-    """What reads one kind of what was logged to runs. Parameters and tags come as one JSON object a run: a row each costs several times
-    as much."""
-    table, text = _KINDS[kind]
-    if not text and connection.dialect.name == "postgresql":  # run by run: grouping all at once costs it a third more
-        own = f"SELECT json_object_agg(o.name, o.value)::text FROM {table} o WHERE o.project = ? AND o.run_id = asked.run_id"
-        return f"SELECT asked.run_id, ({own}) FROM unnest(?::text[]) AS asked (run_id)", (project, list(run_ids))
-    text = text or "SELECT t.run_id, json_group_object(t.name, t.value) FROM {source} WHERE {condition} GROUP BY t.run_id"
-    source, condition, values = of_runs(connection, table, project, run_ids)
-    return text.format(source=source, condition=condition), values
-
-
-def _texts(kind: str, rows: Sequence[Any], wanted: Callable[[str, str], bool] | None) -> dict[str, dict[str, str]]:
-    """Parameters or tags by run and name."""
-    found: dict[str, dict[str, str]] = {}
-    for run_id, texts in rows:
-        named = _texts_of_run.decode(texts) if texts else {}
-        if wanted is not None:
-            named = {name: value for name, value in named.items() if wanted(kind, name)}
-        names = list(named)
-        found[run_id] = named if names == sorted(names) else dict(sorted(named.items()))
-    return found
-
-
-def _inputs(rows: Sequence[Any]) -> dict[str, list[RunInput]]:
-    """Data that runs read, by run."""
-    found: dict[str, list[RunInput]] = {}
-    for run_id, name, digest, context, tags, source_type, source, schema, profile in rows:
-        known = RunInput(
-            name=name,
-            digest=digest,
-            source_type=source_type or "",
-            source=source or "",
-            schema=schema,
-            profile=profile,
-            context=context,
-            tags=msgspec.json.decode(tags),
-        )
-        found.setdefault(run_id, []).append(known)
-    return found
-
-
-def _models(rows: Sequence[Any]) -> dict[str, list[RunModel]]:
-    """Logged models that runs read and made, by run."""
-    found: dict[str, list[RunModel]] = {}
-    for run_id, model_id, role, step in rows:
-        found.setdefault(run_id, []).append(RunModel(model_id=model_id, role=role, step=step))
-    return found
-
-
-def _tracked(project: str, row: Any, logged: Logged) -> TrackedRun:
-    """The record of a row that begins with the columns of `_COLUMNS`."""
-    run_id, experiment, pipeline, state, name, user, lifecycle, actor, revision, parent, created, started, ended, deleted, error = row[:15]
-    return TrackedRun(
-        project=project,
-        run_id=run_id,
-        experiment_id=experiment,
-        pipeline=pipeline,
-        state=RunState(state),
-        name=name,
-        user=user,
-        lifecycle=Lifecycle(lifecycle),
-        actor=actor,
-        git_revision=revision,
-        parent_run=parent,
-        created=from_micros(created),
-        started=_moment(started),
-        ended=_moment(ended),
-        deleted=_moment(deleted),
-        error=error,
-        metrics=logged.metrics,
-        params=logged.params,
-        tags=logged.tags,
-        inputs=logged.inputs,
-        models=logged.models,
-    )
-
-
-def worded(value: float | None) -> float | str:
-    """A stored value (None: NaN) as records carry it: what JSON has no number for by its word."""
-    if value is None:
-        return "NaN"
-    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def tracked_of(project: str, row: dict[str, Any], params: dict[str, str], tags: dict[str, str]) -> TrackedRun:
-    """The record of a row that was just inserted."""
-    told = [row.get(name) for name in _COLUMNS]
-    return _tracked(project, told, Logged(params=dict(sorted(params.items())), tags=dict(sorted(tags.items()))))
+        run_documents.keep(tx, run_reads.run_of_rows(tx, project, run_id))
 
 
 def run_origin(connection: Connection, project: str, run_id: str) -> dict[str, Any]:
@@ -314,18 +108,6 @@ def run_origin(connection: Connection, project: str, run_id: str) -> dict[str, A
     names = ("environment", "experiment", "pipeline", "parent_run", "git_revision", "code_digest", "environment_digest")
     found = fetch(connection, f"SELECT {', '.join(names)} FROM runs WHERE project = ? AND run_id = ?", project, run_id)
     return dict(zip(names, found[0], strict=True)) if found else {}
-
-
-def data_read(connection: Connection, project: str, experiments: Sequence[str], limit: int) -> list[tuple[str, str, str, str]]:
-    """Experiment, name, digest and context of data that runs read, each once."""
-    found: list[tuple[str, str, str, str]] = []
-    for some, marks in chunks(experiments):
-        statement = (
-            "SELECT DISTINCT experiment, name, digest, context FROM run_inputs "
-            f"WHERE project = ? AND experiment IN ({marks}) ORDER BY experiment, name, digest, context LIMIT ?"
-        )
-        found += fetch(connection, statement, project, *some, limit)
-    return found[:limit]
 
 
 # ── what is logged ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -486,7 +268,3 @@ def move_to_experiment(tx: Connection, project: str, run_id: str, old: str, new:
     for table in (t.logged_model_params, t.logged_model_tags, t.logged_model_metrics, t.logged_models):
         c = table.c
         tx.execute(update(table).where(c.project == project, c.model_id.in_(models)).values(experiment=new))
-
-
-def _moment(value: int | None) -> dt.datetime | None:
-    return None if value is None else from_micros(value)
