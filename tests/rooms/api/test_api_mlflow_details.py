@@ -1,5 +1,6 @@
 """What a stock server of MLflow says in the corners: asked beside one, answered as it does."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote
@@ -7,6 +8,7 @@ from urllib.parse import quote, unquote
 import pytest
 from api_mlflow_house import API, House
 
+from treadle.api.mlflow import runs
 from treadle.operations.tracking import CreateExperiment
 from treadle.operations.workshop import ListProjects
 from treadle.records.errors import TreadleError
@@ -93,6 +95,17 @@ def test_refusals_are_word_for_word(house: House, run: str, path: str, body: dic
 def test_a_status_is_a_word_or_a_number_in_either_form(house: House, run: str) -> None:
     for status, word in ((3, "FINISHED"), ("4", "FAILED"), ("KILLED", "KILLED")):
         assert house.post("/runs/update", run_id=run, status=status)["run_info"]["status"] == word
+
+
+def test_the_first_run_that_ends_after_a_start_says_where_its_files_are(house: House, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    find = runs.experiments.find
+    monkeypatch.setattr(runs.experiments, "find", lambda *given: asked.append(threading.current_thread().name) or find(*given))
+    runs.LOCATIONS.forget()  # as a server that has just begun
+    ended = house.post("/runs/update", run_id=run, status="FINISHED", end_time=2345)["run_info"]
+    assert (ended["end_time"], ended["artifact_uri"]) == (2345, f"mlflow-artifacts:/0/{run}/artifacts")
+    assert house.post("/runs/update", run_id=run, status="FAILED")["run_info"] == {**ended, "status": "FAILED"}
+    assert [name.startswith("treadle-api") for name in asked] == [True], "once, and not in the event loop"
 
 
 def test_numbers_that_no_column_holds_find_nothing_and_break_nothing(house: House) -> None:

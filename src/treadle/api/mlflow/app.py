@@ -8,7 +8,7 @@ database's own thread; everything else is answered by a worker thread.
 import logging
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
@@ -109,7 +109,10 @@ class MlflowApi:
             else:
                 operation, finish = plan
                 done = await until_done(self._dispatch.submit(operation, actor=context.actor))
-                content = msgspec.json.encode(finish(done))
+                if row.asks is not None and row.asks(context, done):
+                    content = await in_thread(_encoded, finish, done)
+                else:
+                    content = _encoded(finish, done)
         except Exception as error:  # noqa: BLE001  (every error there can be has to be told in the protocol's form)
             await _told(send, error, row, method)
             return
@@ -145,6 +148,10 @@ class MlflowApi:
         if others:
             raise ProtocolError("ENDPOINT_NOT_FOUND", f"{method} is not possible at {path[:200]}; {', '.join(others)} is.", 405)
         raise traces.absent(path) or ProtocolError("ENDPOINT_NOT_FOUND", f"No endpoint found for {method} {path[:200]}.")
+
+
+def _encoded(finish: Callable[[Any], Any], done: Any) -> bytes:
+    return msgspec.json.encode(finish(done))
 
 
 def _walk(node: Node, segments: list[str], values: list[str]) -> tuple[dict[str, Found], list[str]]:

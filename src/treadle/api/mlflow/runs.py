@@ -286,7 +286,7 @@ def _state(status: str | int | None) -> RunState | None:
     return state
 
 
-def update(context: Context, request: Update) -> Any:
+def update(context: Context, request: Update) -> tuple[Any, Any]:
     """`runs/update`; a status that is none changes nothing."""
     run_id = run_of(request)
     ended = check_millis("end_time", request.end_time)
@@ -298,7 +298,7 @@ def update(context: Context, request: Update) -> Any:
         ended=None if ended is None else ended * 1000,
         name=request.run_name or None,
     )
-    return {"run_info": info(context, context.call(changed))}
+    return changed, lambda run: {"run_info": info(context, run)}
 
 
 def _bin(wanted: Lifecycle) -> Any:
@@ -401,7 +401,7 @@ def search(context: Context, request: Search) -> Any:
 ROWS = [
     Row("POST", "/runs/create", Create, _create, write=_create_at_once),
     Row("GET", "/runs/get", One, get),
-    Row("POST", "/runs/update", Update, update),
+    writing("/runs/update", Update, update, asks=lambda context, run: not LOCATIONS.known(context, run.experiment_id)),
     writing("/runs/delete", One, _bin(Lifecycle.deleted)),
     writing("/runs/restore", One, _bin(Lifecycle.active)),
     writing("/runs/log-inputs", LogInputs, log_inputs),

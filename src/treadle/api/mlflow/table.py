@@ -61,6 +61,7 @@ class Row(Struct, frozen=True):
         version: of the API.
         write: for what is called all the time, in place of `handle` where it can: the one writing operation that answers the request, and
             what makes the answer of its. It must not wait for anything, for it runs in the event loop; None leaves the request to `handle`.
+        asks: whether making the answer of what `write` did has to ask something more, which a worker thread then does; None: never.
         explain: an error of an operation in words that only this endpoint has; None for the usual ones.
     """
 
@@ -70,6 +71,7 @@ class Row(Struct, frozen=True):
     handle: Callable[[Context, Any], Any]
     version: str = "2.0"
     write: Callable[[Context, Any], Plan | None] | None = None
+    asks: Callable[[Context, Any], bool] | None = None
     explain: Callable[[TreadleError], ProtocolError | None] | None = None
 
 
@@ -79,6 +81,7 @@ def writing(
     plan: Callable[[Context, Any], "Plan"],
     *,
     method: str = "POST",
+    asks: Callable[[Context, Any], bool] | None = None,
     explain: Callable[[TreadleError], ProtocolError | None] | None = None,
 ) -> Row:
     """A row whose request is one writing operation, made without asking anything."""
@@ -87,7 +90,7 @@ def writing(
         operation, finish = plan(context, given)
         return finish(context.call(operation))
 
-    return Row(method, path, request, handle, write=plan, explain=explain)
+    return Row(method, path, request, handle, write=plan, asks=asks, explain=explain)
 
 
 class Nothing(Struct, frozen=True):
