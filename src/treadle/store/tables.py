@@ -79,6 +79,7 @@ def _name(name: str, *, nullable: bool = False, default: str | None = None) -> C
 
 #: Of an index that only what is in the bin is in.
 BINNED = text("deleted IS NOT NULL")
+_SEALED, _UNSEALED, _CHILDREN = text("seq IS NOT NULL"), text("seq IS NULL"), text("parent_run IS NOT NULL")
 PROJECT = "project"
 ENVIRONMENT = "environment"
 
@@ -155,11 +156,12 @@ events = Table(
     Column("payload", Text),
     Column("seq", BigInteger),
     Column("hash", _text(64)),
-    UniqueConstraint("seq", name="events_seq"),
-    Index("events_project_seq", PROJECT, "seq"),
-    Index("events_type_seq", PROJECT, "type", "seq"),
+    # What an event is found by once it has its place, it is put into then: whoever writes one does not wait for that.
+    Index("events_seq", "seq", unique=True, sqlite_where=_SEALED, postgresql_where=_SEALED),
+    Index("events_project_seq", PROJECT, "seq", sqlite_where=_SEALED, postgresql_where=_SEALED),
+    Index("events_type_seq", PROJECT, "type", "seq", sqlite_where=_SEALED, postgresql_where=_SEALED),
     Index("events_subject_seq", PROJECT, "subject", "seq"),
-    Index("events_unsealed", "seq", "recorded_time", "event_id"),
+    Index("events_unsealed", "recorded_time", "event_id", sqlite_where=_UNSEALED, postgresql_where=_UNSEALED),
 )
 
 heads = Table(
@@ -287,7 +289,7 @@ runs = Table(
     Index("runs_ended", PROJECT, "experiment", "lifecycle", "ended", "created", "run_id"),
     Index("runs_name", PROJECT, "experiment", "lifecycle", "name", "created", "run_id"),
     Index("runs_status", PROJECT, "experiment", "lifecycle", "state", "created", "run_id"),
-    Index("runs_parent", PROJECT, "parent_run"),
+    Index("runs_parent", PROJECT, "parent_run", sqlite_where=_CHILDREN, postgresql_where=_CHILDREN),
     Index("runs_binned", PROJECT, "deleted", sqlite_where=BINNED, postgresql_where=BINNED),
 )
 

@@ -217,7 +217,7 @@ def firing_times(connection: Connection, project: str, environment: str, name: s
 
 def last_sealed(connection: Connection) -> int:
     """The sequence number of the newest sealed event."""
-    return connection.execute(select(func.max(t.events.c.seq))).scalar() or 0
+    return connection.execute(select(func.max(t.events.c.seq)).where(t.events.c.seq.is_not(None))).scalar() or 0
 
 
 def newest_dataset(connection: Connection, project: str, dataset: str) -> tuple[int, int] | None:

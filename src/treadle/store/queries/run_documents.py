@@ -10,16 +10,14 @@ are not told (microseconds) or in other words (inputs and models), where there i
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection
 
 from treadle.records import told
-from treadle.records.states import ENDED
-from treadle.records.tracking import Point, RunInput, RunModel, TrackedRun
-from treadle.store.driver import put_off
+from treadle.records.tracking import Point, RunInput, RunModel
+from treadle.store.driver import fetch, put_off
 
 #: Metrics, parameters, tags, inputs and models that a document holds at most: it is written whole when one of them changes.
 MOST = 1000
@@ -151,28 +149,26 @@ def column(dialect: str) -> str:
     return _WHOLE if dialect == "postgresql" else _KEPT
 
 
-def keep(tx: Connection, known: TrackedRun) -> None:
-    """Write the document of a run as it is now, or take it away where a run like this has none."""
-    logged: tuple[Any, ...] = (known.metrics, known.params, known.tags, known.inputs, known.models)
-    if known.state not in ENDED or known.pipeline or sum(map(len, logged)) > MOST:
-        forget(tx, known.project, [known.run_id])
-        return
-    statement = (
-        "INSERT INTO run_documents (project, run_id, document) VALUES (?, ?, ?) "
-        "ON CONFLICT (project, run_id) DO UPDATE SET document = excluded.document"
-    )
-    put_off(tx, statement, known.project, known.run_id, text(Logged(*logged)))
+def there(connection: Connection, project: str, run_id: str) -> bool:
+    """Whether a run has a document, which then is true."""
+    return bool(fetch(connection, "SELECT 1 FROM run_documents WHERE project = ? AND run_id = ?", project, run_id))
+
+
+def keep(tx: Connection, project: str, run_id: str, logged: Logged) -> None:
+    """Write the document of a run that has ended and has none; of a great many things it gets none."""
+    if sum(map(len, msgspec.structs.astuple(logged))) <= MOST:
+        put_off(tx, "INSERT INTO run_documents (project, run_id, document) VALUES (?, ?, ?)", project, run_id, text(logged))
 
 
 _KEEP = (
     "INSERT INTO run_documents (project, run_id, document) SELECT t.project, t.run_id, made.document "
     f"FROM runs t CROSS JOIN LATERAL {_made(MOST + 1)} made WHERE t.project = ? AND t.run_id = ? AND made.things <= {MOST} "
-    "ON CONFLICT (project, run_id) DO UPDATE SET document = excluded.document"
+    f"AND NOT EXISTS (SELECT 1 FROM run_documents o WHERE {_OWN}) ON CONFLICT DO NOTHING"
 )
 
 
 def keep_made(tx: Connection, project: str, run_id: str) -> None:
-    """Write the document of a run that has ended and has none, or none that is true, by PostgreSQL: nothing of the run travels."""
+    """The same of a run that may have one, by PostgreSQL: nothing of the run travels."""
     put_off(tx, _KEEP, project, run_id)
 
 

@@ -51,7 +51,7 @@ def tracked_runs(
     for rows in _rows(connection, _RUN, project, run_ids, last=last):
         logged = {row[0]: _part(run_documents.read(row[-1]), wanted) for row in rows if row[-1] is not None}
         if len(logged) < len(rows):
-            logged |= _logged_to(connection, project, [row[0] for row in rows if row[-1] is None], wanted)
+            logged |= logged_to(connection, project, [row[0] for row in rows if row[-1] is None], wanted)
         for row in rows:
             found[row[0]] = _tracked(project, row, logged[row[0]])
     return [found[run_id] for run_id in run_ids if run_id in found]
@@ -63,7 +63,7 @@ def documents(connection: Connection, project: str, run_ids: Sequence[str], *, l
     for rows in _rows(connection, _LINE, project, run_ids, last=last):
         lines = {row[0]: run_documents.split(row[-1]) for row in rows if row[-1] is not None}
         if len(lines) < len(rows):
-            undocumented = _logged_to(connection, project, [row[0] for row in rows if row[-1] is None])
+            undocumented = logged_to(connection, project, [row[0] for row in rows if row[-1] is None])
             lines |= {run_id: run_documents.split(run_documents.text(logged)) for run_id, logged in undocumented.items()}
         for run_id, experiment, state, name, user, lifecycle, created, started, ended, _ in rows:
             data, rest = lines[run_id]
@@ -91,12 +91,6 @@ def _rows(connection: Connection, columns: str, project: str, run_ids: Sequence[
         source, condition, values = of_runs(connection, "runs", project, some)
         statement = f"SELECT {columns}, {document} FROM {source} WHERE {condition}"
         yield fetch(connection, statement, *values, last=last and some[-1] == run_ids[-1])
-
-
-def run_of_rows(connection: Connection, project: str, run_id: str) -> TrackedRun:
-    """A run, which must be there, as its rows have it, on SQLite."""
-    row = fetch(connection, f"SELECT {_RUN} FROM runs t WHERE t.project = ? AND t.run_id = ?", project, run_id)[0]
-    return _tracked(project, row, _logged_to(connection, project, [run_id])[run_id])
 
 
 def tracked_of(project: str, row: dict[str, Any], params: dict[str, str], tags: dict[str, str]) -> TrackedRun:
@@ -165,7 +159,7 @@ _KINDS = {
 }
 
 
-def _logged_to(connection: Connection, project: str, run_ids: Sequence[str], wanted: Wanted | None = None) -> dict[str, Logged]:
+def logged_to(connection: Connection, project: str, run_ids: Sequence[str], wanted: Wanted | None = None) -> dict[str, Logged]:
     """What was logged to a few hundred runs, by run."""
     condition = f"t.project = ? AND t.run_id IN ({', '.join('?' * len(run_ids))})"
     rows = {

@@ -99,8 +99,8 @@ def keep_document(tx: Connection, project: str, run_id: str) -> None:
     """Write the document of a run, which must be there and have ended, as its rows are; one of a great many things gets none."""
     if tx.dialect.name == "postgresql":
         run_documents.keep_made(tx, project, run_id)
-    else:
-        run_documents.keep(tx, run_reads.run_of_rows(tx, project, run_id))
+    elif not run_documents.there(tx, project, run_id):
+        run_documents.keep(tx, project, run_id, run_reads.logged_to(tx, project, [run_id])[run_id])
 
 
 def run_origin(connection: Connection, project: str, run_id: str) -> dict[str, Any]:

@@ -152,12 +152,35 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger(), nullable=True),
         sa.Column("hash", text(64), nullable=True),
         sa.PrimaryKeyConstraint("project", "event_id"),
-        sa.UniqueConstraint("seq", name="events_seq"),
     )
-    op.create_index("events_project_seq", "events", ["project", "seq"], unique=False)
+    op.create_index(
+        "events_project_seq",
+        "events",
+        ["project", "seq"],
+        unique=False,
+        sqlite_where=sa.text("seq IS NOT NULL"),
+        postgresql_where=sa.text("seq IS NOT NULL"),
+    )
+    op.create_index(
+        "events_seq", "events", ["seq"], unique=True, sqlite_where=sa.text("seq IS NOT NULL"), postgresql_where=sa.text("seq IS NOT NULL")
+    )
     op.create_index("events_subject_seq", "events", ["project", "subject", "seq"], unique=False)
-    op.create_index("events_type_seq", "events", ["project", "type", "seq"], unique=False)
-    op.create_index("events_unsealed", "events", ["seq", "recorded_time", "event_id"], unique=False)
+    op.create_index(
+        "events_type_seq",
+        "events",
+        ["project", "type", "seq"],
+        unique=False,
+        sqlite_where=sa.text("seq IS NOT NULL"),
+        postgresql_where=sa.text("seq IS NOT NULL"),
+    )
+    op.create_index(
+        "events_unsealed",
+        "events",
+        ["recorded_time", "event_id"],
+        unique=False,
+        sqlite_where=sa.text("seq IS NULL"),
+        postgresql_where=sa.text("seq IS NULL"),
+    )
     op.create_table(
         "experiment_tags",
         sa.Column("project", text(200), nullable=False),
@@ -529,7 +552,14 @@ def upgrade() -> None:
     op.create_index("runs_ended", "runs", ["project", "experiment", "lifecycle", "ended", "created", "run_id"], unique=False)
     op.create_index("runs_name", "runs", ["project", "experiment", "lifecycle", "name", "created", "run_id"], unique=False)
     op.create_index("runs_newest", "runs", ["project", "recorded_time", "run_id"], unique=False)
-    op.create_index("runs_parent", "runs", ["project", "parent_run"], unique=False)
+    op.create_index(
+        "runs_parent",
+        "runs",
+        ["project", "parent_run"],
+        unique=False,
+        sqlite_where=sa.text("parent_run IS NOT NULL"),
+        postgresql_where=sa.text("parent_run IS NOT NULL"),
+    )
     op.create_index("runs_pipeline", "runs", ["project", "pipeline", "recorded_time"], unique=False)
     op.create_index("runs_state", "runs", ["project", "state", "recorded_time"], unique=False)
     op.create_index("runs_status", "runs", ["project", "experiment", "lifecycle", "state", "created", "run_id"], unique=False)
