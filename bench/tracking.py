@@ -1,7 +1,7 @@
 """The tracking server under MLflow's routes: what writes, searches and histories cost, and whether anything acknowledged is ever lost.
 
-CPU of all processes of the server per call (their own clocks; on PostgreSQL that of its backends beside it), with one client that
-waits for each answer, and the wall time of the median call. With --peer a stock `mlflow server` of build/clients/mlflow-new answers the
+CPU of all processes of the server per call, the worker beside it too (their own clocks; on PostgreSQL that of its backends beside it),
+with one client that waits for each answer, and the wall time of the median call. With --peer a stock `mlflow server` of build/clients/mlflow-new answers the
 same calls in the same minutes.
 
     python -m bench.tracking [--runs 1000 10000 100000] [--store postgresql://…] [--peer] [--only search]
@@ -330,7 +330,7 @@ def starts(folder: Path, store: str, *, peered: bool) -> None:
     home = new(folder, "start")
     for again in ("first start", "start again"):
         began = time.perf_counter()
-        with treadle(home, store) as server:
+        with treadle(home, store, rest=False) as server:
             print(f"{again + ', to the first answer':58}{time.perf_counter() - began:9.2f} s", flush=True)
             if again == "start again":
                 time.sleep(10)

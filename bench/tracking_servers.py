@@ -99,14 +99,17 @@ def backends(database: str) -> list[int]:
 
 
 @contextlib.contextmanager
-def treadle(home: Path, store: str = "") -> Iterator[Server]:
-    """`treadle up` on a home."""
+def treadle(home: Path, store: str = "", *, rest: bool = True) -> Iterator[Server]:
+    """`treadle up` on a home, once it rests."""
     layout = Layout(home)
     command = [sys.executable, "-m", "treadle", "up", "--home", str(home), "--port", "0", *(["--store", store] if store else [])]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(home.parent / "up.log").open("ab"))
     try:
         port = _answering(lambda: next((n.port for n in living(layout) if n.name == "server"), 0), "experiments/get?experiment_id=0")
-        yield Server("treadle", port, process, lambda: [n.pid for n in living(layout) if n.name == "server"], store)
+        server = Server("treadle", port, process, _pids(layout), store)
+        if rest:
+            _resting(server)
+        yield server
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -131,6 +134,20 @@ def peer(folder: Path, store: str = "") -> Iterator[Server]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(60)
+
+
+def _pids(layout: Layout) -> Callable[[], list[int]]:
+    """The server and the worker beside it, which makes documents and seals events; looked for ten times a second at most."""
+    known: list[int] = []
+    looked = 0.0
+
+    def found() -> list[int]:
+        nonlocal known, looked
+        if time.monotonic() > looked + 0.1:
+            known, looked = [n.pid for n in living(layout)], time.monotonic()
+        return known
+
+    return found
 
 
 def _resting(server: Server) -> None:

@@ -8,8 +8,8 @@ CREATE TABLE actors (
 	disabled BOOLEAN NOT NULL, 
 	PRIMARY KEY (actor_id)
 );
-INSERT INTO "actors" VALUES('owner','Ada','person','admin',1795918673794541,0);
-INSERT INTO "actors" VALUES('ben','Ben','person','approver',1795918673796662,0);
+INSERT INTO "actors" VALUES('owner','Ada','person','admin',1795919279753563,0);
+INSERT INTO "actors" VALUES('ben','Ben','person','approver',1795919279755891,0);
 CREATE TABLE alarms (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -118,7 +118,7 @@ CREATE TABLE edges (
 	recorded_time BIGINT NOT NULL, 
 	PRIMARY KEY (project, child, parent, role)
 );
-INSERT INTO "edges" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','trained_on','run_1',1795918673807361);
+INSERT INTO "edges" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','trained_on','run_1',1795919279768765);
 CREATE TABLE events (
 	project VARCHAR(200) NOT NULL, 
 	event_id VARCHAR(200) NOT NULL, 
@@ -135,10 +135,10 @@ CREATE TABLE events (
 	hash VARCHAR(64), 
 	PRIMARY KEY (project, event_id)
 );
-INSERT INTO "events" VALUES('','evt_01m8jhgdw4qxsc12bvp7ew8spf','','treadle.actor.created','actor/ben','system',1364731200000000,1795918673796820,'5de2bd06678646c21a82a2e4963dd74c724dbe644e86de2d6f08626fad79789f','d62e0df169de66e093dc49d01517e602','{"actor_id":"ben","kind":"person","name":"Ben","role":"approver"}',1,'5e55508b3b1d3c13011b710c2caa4562213110efa009659e3a2e991f8830b376');
-INSERT INTO "events" VALUES('flights','evt_01m8jhgdw6fev7y811ham32jay','dev','treadle.run.created','run/run_1','system',1364731200000000,1795918673798877,'ed609f984c472fc1a09cf6a565c1633562b1c8fe3e8d00d9c2cbd36364d75861','620ce42b16611490ba013b6bd995c941','{"code_digest":"","definition_digest":"","environment":"dev","environment_digest":"","experiment":"default","git_revision":null,"params":{"seed":7},"parent_run":null,"pipeline":"delay","project":"flights","project_digest":"","reason":{"event_id":null,"facts":{},"kind":"demand","text":"asked for","trigger":null},"run_id":"run_1","state":"queued"}',2,'6736bff34f8ebeb9157d8cb5c66d52bd3be19ad558d8a4cefc8fa4d5a8fc177c');
-INSERT INTO "events" VALUES('flights','evt_01m8jhgdw9xe807k5gwfrj4x00','dev','treadle.run.moved','run/run_1','system',1364731200000000,1795918673801805,'d9ff56882e70d794092b1f5a13dd08d091b9b490aa0f97db7d804bb2c6c3d2b4','0a30b9410c2152676f93aa7da792e05e','{"error":null,"project":"flights","run_id":"run_1","state":"running"}',3,'0fb18f6e2436105753387ec217d5266da36e0b1f95507cf183b31632a7ce5e41');
-INSERT INTO "events" VALUES('flights','evt_own','','acme.x','x','system',1795918673807871,1795918673809623,'d21c57926d75762c3aced384ba2de0e81af84cf8904d37e6eb099be71c258598','99e5f6b9e670c2808bbfea926bd6134b','{"n":1}',NULL,NULL);
+INSERT INTO "events" VALUES('','evt_01m8jj2xmc7wnzvfyfd1q9gtae','','treadle.actor.created','actor/ben','system',1364731200000000,1795919279756043,'5ae524d5a2c2a5f313f05e7ba3f2cfd86e16ceeb28fd9ed9c894b0ad043c6ebe','89d253ef54339a86b6b91d23d530f6be','{"actor_id":"ben","kind":"person","name":"Ben","role":"approver"}',1,'902ab7f02df357749268d934867739f66816d94facd593b18cc1e372d5874edd');
+INSERT INTO "events" VALUES('flights','evt_01m8jj2xme8b7v77bv0vdrvs95','dev','treadle.run.created','run/run_1','system',1364731200000000,1795919279758131,'9e80ce6253c5aaf35a60b2ced39c3ff2938cd2e02e80a95abdb90897e79e7e1b','fd3b670c5f4e7aacd279236497fcf61e','{"code_digest":"","definition_digest":"","environment":"dev","environment_digest":"","experiment":"default","git_revision":null,"params":{"seed":7},"parent_run":null,"pipeline":"delay","project":"flights","project_digest":"","reason":{"event_id":null,"facts":{},"kind":"demand","text":"asked for","trigger":null},"run_id":"run_1","state":"queued"}',2,'2feb546a9e93a612cbeeee1de0ac69327d8b6fb30b626835df1cacd69aca1fd1');
+INSERT INTO "events" VALUES('flights','evt_01m8jj2xmha6dkj159td8tbcmd','dev','treadle.run.moved','run/run_1','system',1364731200000000,1795919279761594,'5d3991e935ae69468eba87a4012f72d905e397b41b4d288fdab3df963d353a2c','d705f8c4c8a99ca4864ca9295ff6a0c5','{"error":null,"project":"flights","run_id":"run_1","state":"running"}',3,'ae42ffc47dd2352d4b97dddae4a800d63862038192ced19364a81bbc938ef661');
+INSERT INTO "events" VALUES('flights','evt_own','','acme.x','x','system',1795919279769289,1795919279771386,'e7d24470635d8e22577d988ec58da70941adc2a9de3153787d4db76a4e8cb9ce','60167c258b67bb43a38ea9ff3e6325a8','{"n":1}',NULL,NULL);
 CREATE TABLE experiment_tags (
 	project VARCHAR(200) NOT NULL, 
 	experiment_id VARCHAR(200) NOT NULL, 
@@ -164,7 +164,7 @@ CREATE TABLE experiments (
 	PRIMARY KEY (project, experiment_id), 
 	CONSTRAINT experiments_name UNIQUE (project, name)
 );
-INSERT INTO "experiments" VALUES('flights','0','Default','','active','','','system',1795918673797917,1795918673797917,NULL);
+INSERT INTO "experiments" VALUES('flights','0','Default','','active','','','system',1795919279757134,1795919279757134,NULL);
 CREATE TABLE firings (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -189,13 +189,13 @@ CREATE TABLE heads (
 	sealed_time BIGINT NOT NULL, 
 	PRIMARY KEY (seq)
 );
-INSERT INTO "heads" VALUES(3,'0fb18f6e2436105753387ec217d5266da36e0b1f95507cf183b31632a7ce5e41',1795918673806228);
+INSERT INTO "heads" VALUES(3,'ae42ffc47dd2352d4b97dddae4a800d63862038192ced19364a81bbc938ef661',1795919279767537);
 CREATE TABLE home (
 	name VARCHAR(200) NOT NULL, 
 	value TEXT NOT NULL, 
 	PRIMARY KEY (name)
 );
-INSERT INTO "home" VALUES('home_id','home_01m8jhgdvw280fez0pzwekbf2j');
+INSERT INTO "home" VALUES('home_id','home_01m8jj2xm1drtxjsx5xhfdptrk');
 INSERT INTO "home" VALUES('owner','owner');
 CREATE TABLE idempotency (
 	scope VARCHAR(200) NOT NULL, 
@@ -238,7 +238,7 @@ CREATE TABLE latest_metrics (
  WITHOUT ROWID
 
 ;
-INSERT INTO "latest_metrics" VALUES('flights','run_1','brier','0',1795918673797917,2,1364731200000000,0.15);
+INSERT INTO "latest_metrics" VALUES('flights','run_1','brier','0',1795919279757134,2,1364731200000000,0.15);
 CREATE TABLE log_lines (
 	project VARCHAR(200) NOT NULL, 
 	run_id VARCHAR(200) NOT NULL, 
@@ -391,7 +391,7 @@ CREATE TABLE params (
  WITHOUT ROWID
 
 ;
-INSERT INTO "params" VALUES('flights','run_1','seed','0',1795918673797917,'7','7');
+INSERT INTO "params" VALUES('flights','run_1','seed','0',1795919279757134,'7','7');
 CREATE TABLE releases (
 	project VARCHAR(200) NOT NULL, 
 	environment VARCHAR(200) NOT NULL, 
@@ -424,7 +424,7 @@ CREATE TABLE retention_rules (
 CREATE TABLE run_documents (
 	project VARCHAR(200) NOT NULL, 
 	run_id VARCHAR(200) NOT NULL, 
-	document TEXT NOT NULL, 
+	document TEXT, 
 	PRIMARY KEY (project, run_id)
 );
 CREATE TABLE run_inputs (
@@ -475,7 +475,7 @@ CREATE TABLE runs (
 	error TEXT, 
 	PRIMARY KEY (project, run_id)
 );
-INSERT INTO "runs" VALUES('flights','run_1','dev','0','delay','running','','','active','{"seed":7}','{"kind":"demand","text":"asked for","trigger":null,"event_id":null,"facts":{}}','system','','','','',NULL,NULL,1364731200000000,1795918673797917,1795918673797917,1364731200000000,NULL,NULL,NULL);
+INSERT INTO "runs" VALUES('flights','run_1','dev','0','delay','running','','','active','{"seed":7}','{"kind":"demand","text":"asked for","trigger":null,"event_id":null,"facts":{}}','system','','','','',NULL,NULL,1364731200000000,1795919279757134,1795919279757134,1364731200000000,NULL,NULL,NULL);
 CREATE TABLE saved_views (
 	project VARCHAR(200) NOT NULL, 
 	view_id VARCHAR(200) NOT NULL, 
@@ -539,7 +539,7 @@ CREATE TABLE tags (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tags" VALUES('flights','run_1','owner','0',1795918673797917,'ada','ada');
+INSERT INTO "tags" VALUES('flights','run_1','owner','0',1795919279757134,'ada','ada');
 CREATE TABLE tokens (
 	token_id VARCHAR(200) NOT NULL, 
 	actor_id VARCHAR(400) NOT NULL, 
@@ -602,8 +602,8 @@ CREATE TABLE versions (
 	recorded_time BIGINT NOT NULL, 
 	PRIMARY KEY (project, digest)
 );
-INSERT INTO "versions" VALUES('flights','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','dataset','dataset',1,'{}',1364731200000000,1795918673807116);
-INSERT INTO "versions" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','model','model',1,'{}',1364731200000000,1795918673807339);
+INSERT INTO "versions" VALUES('flights','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','dataset','dataset',1,'{}',1364731200000000,1795919279768468);
+INSERT INTO "versions" VALUES('flights','bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb','model','model',1,'{}',1364731200000000,1795919279768743);
 CREATE TABLE webhook_deliveries (
 	project VARCHAR(200) NOT NULL, 
 	webhook_id VARCHAR(200) NOT NULL, 
@@ -653,35 +653,36 @@ CREATE TABLE windows (
 );
 CREATE INDEX tokens_actor ON tokens (actor_id);
 CREATE INDEX idempotency_age ON idempotency (recorded_time);
+CREATE UNIQUE INDEX events_seq ON events (seq) WHERE seq IS NOT NULL;
 CREATE INDEX events_subject_seq ON events (project, subject, seq);
 CREATE INDEX events_unsealed ON events (recorded_time, event_id) WHERE seq IS NULL;
 CREATE INDEX events_type_seq ON events (project, type, seq) WHERE seq IS NOT NULL;
 CREATE INDEX events_project_seq ON events (project, seq) WHERE seq IS NOT NULL;
-CREATE UNIQUE INDEX events_seq ON events (seq) WHERE seq IS NOT NULL;
 CREATE INDEX versions_kind_name ON versions (project, kind, name, number);
 CREATE INDEX edges_parent ON edges (project, parent);
 CREATE INDEX edges_run ON edges (project, run_id);
-CREATE INDEX experiments_newest ON experiments (project, lifecycle, created, experiment_id);
 CREATE INDEX experiments_folder ON experiments (project, folder, name);
-CREATE INDEX runs_state ON runs (project, state, recorded_time);
-CREATE INDEX runs_created ON runs (project, experiment, lifecycle, created, run_id);
-CREATE INDEX runs_pipeline ON runs (project, pipeline, recorded_time);
-CREATE INDEX runs_ended ON runs (project, experiment, lifecycle, ended, created, run_id);
-CREATE INDEX runs_status ON runs (project, experiment, lifecycle, state, created, run_id);
-CREATE INDEX runs_binned ON runs (project, deleted) WHERE deleted IS NOT NULL;
-CREATE INDEX runs_parent ON runs (project, parent_run) WHERE parent_run IS NOT NULL;
+CREATE INDEX experiments_newest ON experiments (project, lifecycle, created, experiment_id);
 CREATE INDEX runs_newest ON runs (project, recorded_time, run_id);
 CREATE INDEX runs_name ON runs (project, experiment, lifecycle, name, created, run_id);
+CREATE INDEX runs_parent ON runs (project, parent_run) WHERE parent_run IS NOT NULL;
+CREATE INDEX runs_state ON runs (project, state, recorded_time);
+CREATE INDEX runs_created ON runs (project, experiment, lifecycle, created, run_id);
+CREATE INDEX runs_ended ON runs (project, experiment, lifecycle, ended, created, run_id);
+CREATE INDEX runs_pipeline ON runs (project, pipeline, recorded_time);
+CREATE INDEX runs_status ON runs (project, experiment, lifecycle, state, created, run_id);
+CREATE INDEX runs_binned ON runs (project, deleted) WHERE deleted IS NOT NULL;
 CREATE INDEX params_value ON params (project, experiment, name, head, created, run_id);
 CREATE INDEX tags_value ON tags (project, experiment, name, head, created, run_id);
 CREATE INDEX latest_metrics_value ON latest_metrics (project, experiment, name, value, created, run_id);
+CREATE INDEX run_documents_wanted ON run_documents (project, run_id) WHERE document IS NULL;
 CREATE INDEX artifacts_digest ON artifacts (digest);
 CREATE INDEX uploads_age ON uploads (recorded_time);
-CREATE INDEX run_inputs_digest ON run_inputs (project, experiment, digest, created, run_id);
 CREATE INDEX run_inputs_name ON run_inputs (project, experiment, name, created, run_id);
+CREATE INDEX run_inputs_digest ON run_inputs (project, experiment, digest, created, run_id);
 CREATE INDEX run_models_model ON run_models (project, model_id);
-CREATE INDEX logged_models_created ON logged_models (project, experiment, lifecycle, created, model_id);
 CREATE INDEX logged_models_run ON logged_models (project, run_id);
+CREATE INDEX logged_models_created ON logged_models (project, experiment, lifecycle, created, model_id);
 CREATE INDEX logged_model_params_value ON logged_model_params (project, experiment, name, head, model_id);
 CREATE INDEX logged_model_tags_value ON logged_model_tags (project, experiment, name, head, model_id);
 CREATE INDEX logged_model_metrics_value ON logged_model_metrics (project, experiment, name, value, model_id);
@@ -689,8 +690,8 @@ CREATE INDEX logged_model_metrics_run ON logged_model_metrics (project, run_id);
 CREATE INDEX saved_views_page ON saved_views (project, page, name);
 CREATE INDEX webhooks_newest ON webhooks (project, created, webhook_id);
 CREATE INDEX webhook_deliveries_newest ON webhook_deliveries (project, created, delivery_id);
-CREATE INDEX webhook_deliveries_event ON webhook_deliveries (project, event_id);
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (state, due);
+CREATE INDEX webhook_deliveries_event ON webhook_deliveries (project, event_id);
 CREATE INDEX jobs_ready ON jobs (state, due, priority);
 CREATE INDEX steps_output ON steps (output);
 CREATE INDEX step_cache_run ON step_cache (project, run_id);
@@ -702,10 +703,10 @@ CREATE INDEX model_tags_value ON model_tags (project, name, head);
 CREATE INDEX model_versions_newest ON model_versions (project, recorded_time, model, number);
 CREATE INDEX model_versions_run ON model_versions (project, run_id);
 CREATE INDEX version_tags_value ON version_tags (project, name, head);
-CREATE INDEX approvals_state ON approvals (project, state, asked_time);
 CREATE INDEX approvals_subject ON approvals (project, environment, subject);
+CREATE INDEX approvals_state ON approvals (project, state, asked_time);
 CREATE INDEX comments_subject ON comments (project, subject, event_time);
-CREATE INDEX releases_endpoint ON releases (project, environment, endpoint, started);
 CREATE INDEX releases_state ON releases (state);
+CREATE INDEX releases_endpoint ON releases (project, environment, endpoint, started);
 CREATE INDEX alarms_endpoint ON alarms (project, environment, endpoint, raised);
 COMMIT;

@@ -80,6 +80,7 @@ def _name(name: str, *, nullable: bool = False, default: str | None = None) -> C
 #: Of an index that only what is in the bin is in.
 BINNED = text("deleted IS NOT NULL")
 _SEALED, _UNSEALED, _CHILDREN = text("seq IS NOT NULL"), text("seq IS NULL"), text("parent_run IS NOT NULL")
+_WANTED = text("document IS NULL")
 PROJECT = "project"
 ENVIRONMENT = "environment"
 
@@ -361,14 +362,15 @@ latest_metrics = Table(
     sqlite_with_rowid=False,
 )
 
-#: What was logged to a run that has ended, as one text: a second form of its other rows, there while nothing changed since
+#: What was logged to a run that has ended, as one text, NULL until it is made: a second form of its other rows
 #: (`queries.run_documents`).
 run_documents = Table(
     "run_documents",
     metadata,
     _key(PROJECT),
     _key("run_id"),
-    Column("document", Text, nullable=False),
+    Column("document", Text),
+    Index("run_documents_wanted", PROJECT, "run_id", sqlite_where=_WANTED, postgresql_where=_WANTED),
 )
 
 #: A file of a run, of a logged model (its id stands in `run_id`), or of nobody (""). The path may be written again.

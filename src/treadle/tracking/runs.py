@@ -139,10 +139,12 @@ class RunVerbs:
             queries.update_run(tx, request.project, request.run_id, values)
         if not values and request.experiment is None:
             return Unchanged(known)
-        if request.name is not None or request.state not in (None, *ENDED):
+        if request.name is not None:
             _forget(tx, request.project, request.run_id, head)
         if request.state in ENDED:
-            queries.keep_document(tx, request.project, request.run_id)
+            run_documents.want(tx, request.project, request.run_id)
+        elif request.state is not None:
+            run_documents.drop(tx, request.project, request.run_id)
         return self._head(tx, request.project, request.run_id) if request.experiment is not None else run_reads.changed(known, values)
 
     @implements(ops.BinRun)

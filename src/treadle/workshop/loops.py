@@ -39,6 +39,7 @@ from treadle.serving import snapshots
 from treadle.store.db import Connection
 from treadle.store.queries import workshop as queries
 from treadle.store.queries.pipelines import next_due
+from treadle.tracking.documents import make_documents
 from treadle.workshop.home import Workshop
 from treadle.workshop.planning import leads
 from treadle.workshop.project import LoadedProject, load
@@ -121,6 +122,7 @@ class Loop:
             if not leads(definitions, environment):
                 turned.triggered += self.triggers.evaluate(project, environment, now)
         self.seal()
+        make_documents(self.workshop.database)
 
     def work(self, now: dt.datetime, turned: Turned) -> None:
         """Execute the runs that are due, and start the releases that came of them."""

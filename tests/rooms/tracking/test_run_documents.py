@@ -20,6 +20,7 @@ from treadle.records.tracking import Lifecycle, ModelState, Point, RunHead, RunI
 from treadle.store.blobs import LocalBlobs
 from treadle.store.driver import fetch
 from treadle.store.queries import removal, run_documents, run_reads
+from treadle.tracking.documents import make_documents
 from treadle.tracking.service import services
 
 P = "p"
@@ -38,9 +39,16 @@ def call(database, tmp_path):
 
 
 def documents(call):
+    """Document and rows of each run that has one."""
     with call.database.read() as connection:
-        rows = fetch(connection, "SELECT run_id, document FROM run_documents WHERE project = ?", P)
+        rows = fetch(connection, "SELECT run_id, document FROM run_documents WHERE project = ? AND document <> ''", P)
         return {run_id: (run_documents.read(text), logged(connection, run_id)) for run_id, text in rows}
+
+
+def made(call):
+    """The same once the worker had its turn."""
+    make_documents(call.database)
+    return documents(call)
 
 
 def logged(connection, run_id):
@@ -77,10 +85,11 @@ def logged(connection, run_id):
     return run_documents.Logged(points, params, tags, inputs, models)
 
 
-def ended(call, run_id, state=RunState.finished, **more):
+def ended(call, run_id, state=RunState.finished):
     call(ops.StartRun(project=P, run_id=run_id, tags={"team": "red"}, params={"depth": "4"}))
     call(ops.LogBatch(project=P, run_id=run_id, metrics=[Point(key="auc", value=0.5, step=1, time=7)]))
-    return call(ops.UpdateRun(project=P, run_id=run_id, state=state, **more))
+    call(ops.UpdateRun(project=P, run_id=run_id, state=state))
+    make_documents(call.database)
 
 
 def got(call, run_id="r"):
@@ -109,9 +118,12 @@ def test_a_run_that_ends_has_a_document_and_reads_as_before(call):
         "w5": "123456789.12345679",
     }
     answer = call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished))
-    (document, rows) = documents(call)["r"]
+    assert documents(call) == {}, "whoever ends a run waits for no document"
+    undocumented = got(call)
+    (document, rows) = made(call)["r"]
     assert document == rows
     after = got(call)
+    assert undocumented == after
     for part in ("metrics", "params", "tags", "inputs", "models"):
         assert getattr(after, part) == getattr(before, part), part
     assert [p.value for p in after.metrics[1:4]] == ["NaN", "Infinity", "-Infinity"]
@@ -131,6 +143,7 @@ def test_whoever_passes_a_page_on_has_it_in_the_words_of_the_protocol(call):
     call(model)
     for run_id in ("a", "b", "d"):
         call(ops.UpdateRun(project=P, run_id=run_id, state=RunState.finished, ended=5))
+    assert set(made(call)) == {"a", "b", "d"}
     found = call(ops.SearchRunDocuments(project=P, order_by=["attributes.run_id ASC"])).items
     data = {
         "metrics": [{"key": "auc", "value": "NaN", "timestamp": -1, "step": 2}],
@@ -144,7 +157,6 @@ def test_whoever_passes_a_page_on_has_it_in_the_words_of_the_protocol(call):
         ("d", "finished", 5, {}),
     ]
     assert [r.inputs for r in found] == [[RunInput(name="flights", digest="d", source="s")], [], [], []]
-    assert set(documents(call)) == {"a", "b", "d"}
 
 
 @pytest.mark.parametrize("state", [RunState.finished, RunState.failed, RunState.cancelled])
@@ -166,34 +178,56 @@ def test_the_page_of_a_search_has_runs_with_a_document_and_without(call):
 def test_one_that_runs_again_has_none_until_it_ends_again(call):
     ended(call, "r")
     call(ops.UpdateRun(project=P, run_id="r", state=RunState.running))
-    assert documents(call) == {}
+    assert made(call) == {}
     call(ops.LogBatch(project=P, run_id="r", tags={"team": "blue"}))
+    assert made(call) == {}
     call(ops.UpdateRun(project=P, run_id="r", state=RunState.failed))
-    assert documents(call)["r"][0].tags == {"team": "blue"}
+    assert made(call)["r"][0].tags == {"team": "blue"}
 
 
-def test_a_tag_of_an_ended_run_takes_it_away_until_it_is_said_to_have_ended_again(call):
+def test_a_tag_of_an_ended_run_has_it_made_anew(call):
     ended(call, "r")
     call(ops.LogBatch(project=P, run_id="r", tags={"reviewed": "yes"}, remove_tags=["team"]))
     assert documents(call) == {}
     assert got(call).tags == {"reviewed": "yes"}
-    call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished))
-    assert documents(call)["r"][0].tags == {"reviewed": "yes"}
+    assert made(call)["r"][0].tags == {"reviewed": "yes"}
 
 
-def test_a_name_takes_it_away_being_a_tag_too(call):
+def test_a_name_has_it_made_anew_being_a_tag_too(call):
     ended(call, "r")
     call(ops.UpdateRun(project=P, run_id="r", name="best"))
     assert documents(call) == {}
+    assert made(call)["r"][0].tags["mlflow.runName"] == "best"
     call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished, name="best of all"))
-    assert documents(call)["r"][0].tags["mlflow.runName"] == "best of all"
+    assert made(call)["r"][0].tags["mlflow.runName"] == "best of all"
 
 
-def test_a_single_measurement_of_an_ended_run_takes_it_away(call):
+def test_a_single_measurement_of_an_ended_run_has_it_made_anew(call):
     ended(call, "r")
     call(ops.LogBatch(project=P, run_id="r", metrics=[Point(key="auc", value=0.75, step=2, time=8)]))
     assert documents(call) == {}
     assert [p.value for p in got(call).metrics] == [0.75]
+    assert [p.value for p in made(call)["r"][0].metrics] == [0.75]
+
+
+def test_one_that_is_told_again_to_have_ended_keeps_its_document(call):
+    ended(call, "r")
+    call(ops.UpdateRun(project=P, run_id="r", state=RunState.failed, ended=9))
+    assert set(documents(call)) == {"r"}
+    assert (got(call).state, got(call).ended.microsecond) == (RunState.failed, 9)
+
+
+def test_many_are_made_in_pieces_whatever_project_they_are_of(call, monkeypatch):
+    monkeypatch.setattr("treadle.tracking.documents.AT_ONCE", 3)
+    for number in range(7):
+        project = P if number < 5 else "other"
+        call(ops.StartRun(project=project, run_id=f"r{number}", tags={"n": str(number)}))
+        call(ops.UpdateRun(project=project, run_id=f"r{number}", state=RunState.finished))
+    assert make_documents(call.database) == 7
+    assert make_documents(call.database) == 0
+    assert {run_id: document.tags["n"] for run_id, (document, _) in documents(call).items()} == {f"r{n}": str(n) for n in range(5)}
+    with call.database.read() as connection:
+        assert fetch(connection, "SELECT COUNT(*) FROM run_documents WHERE project = 'other' AND document <> ''")[0][0] == 2
 
 
 def test_what_is_refused_leaves_it(call):
@@ -210,11 +244,13 @@ def test_a_run_with_a_great_many_things_has_none(call):
     points = [Point(key=f"m{n}", value=1.0, time=1) for n in range(run_documents.MOST)]
     call(ops.LogBatch(project=P, run_id="r", metrics=points))
     call(ops.UpdateRun(project=P, run_id="r", state=RunState.finished))
-    assert set(documents(call)) == {"r"}
+    assert set(made(call)) == {"r"}
     call(ops.LogBatch(project=P, run_id="r", tags={"one": "more"}))
-    call(ops.UpdateRun(project=P, run_id="r", state=RunState.failed))
-    assert documents(call) == {}
+    assert made(call) == {}
+    assert make_documents(call.database) == 0, "nothing is tried again and again"
     assert len(got(call).metrics) == run_documents.MOST
+    call(ops.LogBatch(project=P, run_id="r", remove_tags=["one"]))
+    assert set(made(call)) == {"r"}
 
 
 def test_a_run_of_a_pipeline_has_none(call):
@@ -223,7 +259,7 @@ def test_a_run_of_a_pipeline_has_none(call):
     call(ledger_ops.MoveRun(project=P, run_id="r", state="finished"))
     call(ops.LogBatch(project=P, run_id="r", tags={"reviewed": "yes"}))
     call(ops.UpdateRun(project=P, run_id="r", name="nightly"))
-    assert documents(call) == {}
+    assert made(call) == {}
     assert got(call).tags["reviewed"] == "yes"
 
 
@@ -231,6 +267,7 @@ NAMES = st.sampled_from(["a", "b"])
 STATES = [RunState.running, RunState.finished, RunState.failed]
 ACTIONS = st.one_of(
     st.tuples(st.just("state"), st.sampled_from(STATES)),
+    st.tuples(st.just("the worker's turn")),
     st.tuples(st.just("point"), NAMES, st.integers(0, 3)),
     st.tuples(st.just("points"), st.lists(st.tuples(NAMES, st.integers(0, 3)), min_size=2, max_size=4)),
     st.tuples(st.just("tag"), NAMES, st.text("xy", max_size=2)),
@@ -249,6 +286,8 @@ ACTIONS = st.one_of(
 
 def act(call, run_id, action):
     kind, *given = action
+    if kind == "the worker's turn":
+        return make_documents(call.database)
     if kind in ("model", "remove the model"):
         model_id = f"{run_id}-{given[0]}"
         if kind == "remove the model":
@@ -257,7 +296,7 @@ def act(call, run_id, action):
         call(ops.UpdateLoggedModel(project=P, model_id=model_id, state=ModelState.ready))
         return call(ops.LogInputs(project=P, run_id=run_id, models=[RunModel(model_id=model_id, role="output")]))
     shared = {"project": P, "run_id": run_id}
-    made = {
+    asked = {
         "state": lambda state: ops.UpdateRun(**shared, state=state),
         "point": lambda name, step: ops.LogBatch(**shared, metrics=[Point(key=name, value=step / 4, step=step, time=step)]),
         "points": lambda some: ops.LogBatch(**shared, metrics=[Point(key=n, value=s / 8, step=s, time=s) for n, s in some]),
@@ -271,7 +310,7 @@ def act(call, run_id, action):
         "metrics of the ledger": lambda name, step: ledger_ops.LogMetrics(**shared, metrics=[Metric(key=name, value=step / 16, step=step)]),
         "tags of the ledger": lambda name, text: ledger_ops.SetTags(**shared, tags={name: text}),
     }[kind]
-    return call(made(*given))
+    return call(asked(*given))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
@@ -297,7 +336,7 @@ def test_a_document_says_what_the_rows_say(call, actions):
     if known.lifecycle == Lifecycle.deleted:
         call(ops.BinRun(project=P, run_id=run_id, lifecycle="active"))
     call(ops.UpdateRun(project=P, run_id=run_id, state=RunState.finished, name="at the end"))
-    document, rows = documents(call)[run_id]
+    document, rows = made(call)[run_id]
     assert document == rows
 
 
@@ -315,12 +354,18 @@ def test_a_run_that_ends_while_others_still_log_to_it(call):
         for run_id in runs:
             call(ops.UpdateRun(project=P, run_id=run_id, state=state))
 
-    with ThreadPoolExecutor(6) as pool:
+    def make():
+        for _ in range(20):
+            make_documents(call.database)
+
+    with ThreadPoolExecutor(7) as pool:
         states = (RunState.finished, RunState.running, RunState.finished)
-        for work in [*(pool.submit(log, n) for n in range(3)), *(pool.submit(end, state) for state in states)]:
+        works = [*(pool.submit(log, n) for n in range(3)), *(pool.submit(end, state) for state in states), pool.submit(make)]
+        for work in works:
             work.result()
-    for run_id, (document, rows) in documents(call).items():
-        assert document == rows, run_id
+    for found in (documents(call), made(call)):
+        for run_id, (document, rows) in found.items():
+            assert document == rows, run_id
     for run_id in runs:
         known = got(call, run_id)
         assert (len(known.metrics), len(known.tags)) == (3, 3)

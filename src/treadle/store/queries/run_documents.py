@@ -1,9 +1,10 @@
 """What was logged to a run that has ended, as one text.
 
 A page of runs with ten metrics, ten parameters and five tags each is 2,500 rows, and a database needs more for finding and telling a row
-than for what is in it. Runs that have ended hardly change, so theirs are kept a second time: the document is written in the transaction
-that ends the run, and goes in each that changes what it says. Where there is none, the rows are read: a document is never needed, only
-quicker. Runs of pipelines, which the engine moves and measures, and runs with a great many things have none.
+than for what is in it. Runs that have ended hardly change, so theirs are kept a second time. The transaction that ends a run says that a
+document is wanted (a row without one), one that changes what it says takes it away again, and the worker makes those that are wanted, many
+at once (`tracking.documents`). Where there is none yet, the rows are read: a document is never needed, only quicker. Runs of pipelines,
+which the engine moves and measures, and runs with a great many things have none.
 
 A document's first line is what MLflow's clients are told (`records.told.data`), which is passed on as it is; a second one holds what they
 are not told (microseconds) or in other words (inputs and models), where there is any.
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 
 from treadle.records import told
 from treadle.records.tracking import Point, RunInput, RunModel
-from treadle.store.driver import fetch, put_off
+from treadle.store.driver import fetch, put_off, run
 
 #: Metrics, parameters, tags, inputs and models that a document holds at most: it is written whole when one of them changes.
 MOST = 1000
@@ -101,7 +102,7 @@ def text(logged: Logged) -> str:
 # ── in SQL ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _OWN = "o.project = t.project AND o.run_id = t.run_id"
-_KEPT = f"(SELECT o.document FROM run_documents o WHERE {_OWN})"
+_KEPT = f"(SELECT NULLIF(o.document, '') FROM run_documents o WHERE {_OWN})"
 
 
 def _made(limit: int | None = None) -> str:
@@ -149,30 +150,45 @@ def column(dialect: str) -> str:
     return _WHOLE if dialect == "postgresql" else _KEPT
 
 
-def there(connection: Connection, project: str, run_id: str) -> bool:
-    """Whether a run has a document, which then is true."""
-    return bool(fetch(connection, "SELECT 1 FROM run_documents WHERE project = ? AND run_id = ?", project, run_id))
-
-
-def keep(tx: Connection, project: str, run_id: str, logged: Logged) -> None:
-    """Write the document of a run that has ended and has none; of a great many things it gets none."""
-    if sum(map(len, msgspec.structs.astuple(logged))) <= MOST:
-        put_off(tx, "INSERT INTO run_documents (project, run_id, document) VALUES (?, ?, ?)", project, run_id, text(logged))
-
-
-_KEEP = (
-    "INSERT INTO run_documents (project, run_id, document) SELECT t.project, t.run_id, made.document "
-    f"FROM runs t CROSS JOIN LATERAL {_made(MOST + 1)} made WHERE t.project = ? AND t.run_id = ? AND made.things <= {MOST} "
-    f"AND NOT EXISTS (SELECT 1 FROM run_documents o WHERE {_OWN}) ON CONFLICT DO NOTHING"
-)
-
-
-def keep_made(tx: Connection, project: str, run_id: str) -> None:
-    """The same of a run that may have one, by PostgreSQL: nothing of the run travels."""
-    put_off(tx, _KEEP, project, run_id)
+def want(tx: Connection, project: str, run_id: str) -> None:
+    """Have a document made of a run that has ended; one that it has is true."""
+    put_off(tx, "INSERT INTO run_documents (project, run_id) VALUES (?, ?) ON CONFLICT (project, run_id) DO NOTHING", project, run_id)
 
 
 def forget(tx: Connection, project: str, run_ids: Sequence[str]) -> None:
-    """Take the documents of runs away: something else of them was changed."""
+    """Have the documents of runs made anew, of those that have one: something of them was changed."""
     for run_id in run_ids:
-        put_off(tx, "DELETE FROM run_documents WHERE project = ? AND run_id = ?", project, run_id)
+        statement = "UPDATE run_documents SET document = NULL WHERE project = ? AND run_id = ? AND document IS NOT NULL"
+        put_off(tx, statement, project, run_id)
+
+
+def drop(tx: Connection, project: str, run_id: str) -> None:
+    """Take the document of a run away: it goes on."""
+    put_off(tx, "DELETE FROM run_documents WHERE project = ? AND run_id = ?", project, run_id)
+
+
+def wanted(connection: Connection, most: int) -> dict[str, list[str]]:
+    """Some runs of which a document is wanted, by project."""
+    found: dict[str, list[str]] = {}
+    for project, run_id in fetch(connection, "SELECT project, run_id FROM run_documents WHERE document IS NULL LIMIT ?", most):
+        found.setdefault(project, []).append(run_id)
+    return found
+
+
+def keep(tx: Connection, project: str, logged: dict[str, Logged]) -> None:
+    """Write the documents of runs; an empty one where there are too many things."""
+    texts = {run_id: text(of) if sum(map(len, msgspec.structs.astuple(of))) <= MOST else "" for run_id, of in logged.items()}
+    statement = "UPDATE run_documents SET document = ? WHERE project = ? AND run_id = ?"
+    run(tx, statement, [(document, project, run_id) for run_id, document in texts.items()])
+
+
+_KEEP = (
+    f"UPDATE run_documents k SET document = CASE WHEN made.things <= {MOST} THEN made.document ELSE '' END "
+    f"FROM (SELECT ?::text AS project, unnest(?::text[]) AS run_id) t CROSS JOIN LATERAL {_made(MOST + 1)} made "
+    "WHERE k.project = t.project AND k.run_id = t.run_id"
+)
+
+
+def keep_made(tx: Connection, project: str, run_ids: Sequence[str]) -> None:
+    """The same by PostgreSQL, which reads the rows itself."""
+    fetch(tx, _KEEP, project, list(run_ids))

@@ -95,12 +95,15 @@ def update_run(tx: Connection, project: str, run_id: str, values: dict[str, Any]
     put_off(tx, f"UPDATE runs SET {sets} WHERE project = ? AND run_id = ?", *values.values(), project, run_id)
 
 
-def keep_document(tx: Connection, project: str, run_id: str) -> None:
-    """Write the document of a run, which must be there and have ended, as its rows are; one of a great many things gets none."""
-    if tx.dialect.name == "postgresql":
-        run_documents.keep_made(tx, project, run_id)
-    elif not run_documents.there(tx, project, run_id):
-        run_documents.keep(tx, project, run_id, run_reads.logged_to(tx, project, [run_id])[run_id])
+def make_documents(tx: Connection, most: int) -> int:
+    """Make some of the documents that are wanted; how many."""
+    wanted = run_documents.wanted(tx, most)
+    for project, run_ids in wanted.items():
+        if tx.dialect.name == "postgresql":
+            run_documents.keep_made(tx, project, run_ids)
+        else:
+            run_documents.keep(tx, project, run_reads.logged_to(tx, project, run_ids))
+    return sum(map(len, wanted.values()))
 
 
 def run_origin(connection: Connection, project: str, run_id: str) -> dict[str, Any]:
@@ -168,7 +171,8 @@ _ENDED = f"({', '.join(repr(str(state)) for state in ENDED)})"
 #: Where a run stands and, if it is not in the bin, a point of it and the latest of its name: four statements of PostgreSQL's in one.
 _PUT_POINT = (
     "WITH head AS (SELECT experiment, created, lifecycle, pipeline, state FROM runs WHERE project = ? AND run_id = ?), "
-    f"gone AS (DELETE FROM run_documents o USING head WHERE head.state IN {_ENDED} AND o.project = ? AND o.run_id = ?), "
+    f"gone AS (UPDATE run_documents o SET document = NULL FROM head WHERE head.state IN {_ENDED} AND o.project = ? AND o.run_id = ? "
+    "AND o.document IS NOT NULL), "
     "new AS (INSERT INTO metrics (project, run_id, name, step, time, value, nan) SELECT ?, ?, ?, ?, ?, ?, ? FROM head "
     "WHERE lifecycle = 'active' ON CONFLICT DO NOTHING RETURNING project, run_id, name, step, time), "
     "latest AS (INSERT INTO latest_metrics (project, run_id, name, experiment, created, step, time, value) "

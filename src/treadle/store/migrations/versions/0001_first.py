@@ -483,8 +483,16 @@ def upgrade() -> None:
         "run_documents",
         sa.Column("project", text(200), nullable=False),
         sa.Column("run_id", text(200), nullable=False),
-        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("project", "run_id"),
+    )
+    op.create_index(
+        "run_documents_wanted",
+        "run_documents",
+        ["project", "run_id"],
+        unique=False,
+        sqlite_where=sa.text("document IS NULL"),
+        postgresql_where=sa.text("document IS NULL"),
     )
     op.create_table(
         "run_inputs",
