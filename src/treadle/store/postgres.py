@@ -71,6 +71,7 @@ class Session:
         self._named = 0
         self._waiting: list[_Asked] = []
         self._failed = False
+        self._left = False
         self._answered, self._either = select.poll(), select.poll()
         self._answered.register(self._pg.socket, select.POLLIN)
         self._either.register(self._pg.socket, select.POLLIN | select.POLLOUT)
@@ -151,6 +152,31 @@ class Session:
         self.ending = self.committing = self._failed = False
         if self.open and not self.lost:
             self._answer(_Asked("ROLLBACK", (), [], None), lambda: self._pg.exec_(b"ROLLBACK"))
+
+    def leave(self) -> None:
+        """`rollback` of a transaction that runs, for whoever gives the session away: its answer is taken by the next (`settle`)."""
+        self._waiting.clear()
+        self.ending = self.committing = self._failed = False
+        self._left = True
+        try:
+            self._pg.send_query(b"ROLLBACK")
+            while self._pg.flush():
+                self._either.poll()
+                self._pg.consume_input()
+        except _psycopg().Error as error:
+            raise self._told(_Asked("ROLLBACK", (), [], None), error) from error
+
+    def settle(self) -> None:
+        """Take the answer that nobody waited for; a server that is gone meanwhile is seen by `lost`."""
+        if not self._left:
+            return
+        self._left = False
+        with contextlib.suppress(_psycopg().Error):
+            while self._pg.is_busy():
+                self._answered.poll()
+                self._pg.consume_input()
+            while self._pg.get_result() is not None:
+                pass
 
     def _opening(self) -> list[_Asked]:
         self._check_not_ended()
@@ -287,6 +313,7 @@ class Kept:
                 if known is None:
                     known = connection.info[SESSION] = Session(connection, self._isolation)
                 return connection, known
+            session.settle()
             if alive(connection.connection.driver_connection):
                 return connection, session
             connection.invalidate()
@@ -296,10 +323,15 @@ class Kept:
         """Undo what still runs on a connection, and keep it for the next, or close it. One whose server is gone is let go."""
         if session.lost and not connection.invalidated:
             connection.invalidate()
+        full = self._closed or len(self._waiting) >= self._most
+        if session.open and not (full or connection.invalidated or connection.in_transaction()):
+            session.leave()
+            self._waiting.append((connection, session))
+            return
         session.rollback()
         if connection.in_transaction():
             connection.rollback()
-        if self._closed or connection.invalidated or session.open or len(self._waiting) >= self._most:
+        if full or connection.invalidated or session.open:
             connection.close()
         else:
             self._waiting.append((connection, session))
@@ -308,7 +340,9 @@ class Kept:
         """Close those that wait."""
         while self._waiting:
             with contextlib.suppress(IndexError):  # somebody took the last one
-                self._waiting.pop()[0].close()
+                connection, session = self._waiting.pop()
+                session.settle()
+                connection.close()
 
     def close(self) -> None:
         """Keep none from now on."""

@@ -301,6 +301,41 @@ def test_a_read_finds_another_connection_where_its_own_was_ended_meanwhile(postg
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("failing", [False, True])
+def test_whoever_is_done_with_a_read_waits_for_no_rollback_and_the_next_one_begins_anew(postgres_schema, failing, cut):
+    with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
+        migrate.ensure(database)
+
+        def read():
+            with database.read() as connection:
+                pid = fetch(connection, "SELECT pg_backend_pid()")[0][0]
+                seen = fetch(connection, "SELECT COUNT(*) FROM home WHERE name = 'after'")[0][0]
+                if failing:
+                    fetch(connection, "SELECT 1 / 0")
+                return pid, seen
+
+        def tried():
+            with contextlib.suppress(exc.DBAPIError):
+                return read()
+            return None
+
+        tried()
+        ((connection, session),) = database._readers._waiting
+        assert session.open, "its answer is on the way"
+        pid = connection.connection.driver_connection.info.backend_pid
+        other.write(lambda tx: home.put_value(tx, "after", "x"))
+        if cut:
+            other.write(lambda tx: tx.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid}))
+        failing = False
+        again, seen = read()
+        assert (again == pid, seen) == (not cut, 1)
+        with other.read() as looking:
+            states = fetch(looking, "SELECT state FROM pg_stat_activity WHERE pid = ?", again)
+            assert states == [("idle",)], "no transaction is left open"
+
+
+@pytest.mark.postgres
 def test_a_read_whose_connection_ends_under_it_is_told_so_and_the_next_one_is_well(postgres_schema):
     with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
         migrate.ensure(database)
@@ -333,6 +368,7 @@ def test_a_reads_last_statement_ends_its_transaction_where_that_was_said(postgre
                 if said:
                     with pytest.raises(RuntimeError, match="committed already"):
                         fetch(connection, "SELECT 1")
+            connection.info[SESSION].settle()
             assert connection.info[SESSION].open is False
 
 

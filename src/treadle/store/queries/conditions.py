@@ -152,7 +152,7 @@ def text_condition(dialect: str, column: str, op: str, value: Any) -> Sql:
         if len(value) > _LONGEST_PATTERN:
             raise TreadleError(f"A pattern of {len(value):,} characters is too long.", remedy=f"Use at most {_LONGEST_PATTERN:,}.")
         if dialect == "postgresql":
-            return Sql(f"{column} {op} ? ESCAPE ''", (value,))
+            return Sql(f"{column} {op} ?", (value.replace("\\", "\\\\"),))  # ESCAPE '' costs more, and again at each row
         return Sql(f"{column} GLOB ?", (_glob(value),)) if op == "LIKE" else Sql(f"{column} LIKE ?", (value,))
     return Sql(f"{column} {'<>' if op == '!=' else op} ?", (value,))
 
@@ -245,7 +245,8 @@ def _head_like(dialect: str, op: str, value: Any) -> Sql | None:
     if op not in ("LIKE", "ILIKE"):
         return None
     told = text_condition(dialect, "d.head", op, value)
-    return Sql(f"({told.text} OR LENGTH(d.head) >= {INDEXED})", told.values)
+    length = "OCTET_LENGTH" if dialect == "postgresql" else "LENGTH"  # it need not read a text to tell how many bytes that has
+    return Sql(f"({told.text} OR {length}(d.head) >= {INDEXED})", told.values)
 
 
 def _head_range(column: str, op: str, value: Any) -> Sql | None:
