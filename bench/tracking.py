@@ -1,8 +1,8 @@
 """The tracking server under MLflow's routes: what writes, searches and histories cost, and whether anything acknowledged is ever lost.
 
 CPU of all processes of the server per call, the worker beside it too (their own clocks; on PostgreSQL that of its backends beside it),
-with one client that waits for each answer, and the wall time of the median call. With --peer a stock `mlflow server` of build/clients/mlflow-new answers the
-same calls in the same minutes.
+with one client that waits for each answer, and the wall time of the median call. With --peer a stock `mlflow server` of
+build/clients/mlflow-new answers the same calls in the same minutes.
 
     python -m bench.tracking [--runs 1000 10000 100000] [--store postgresql://…] [--peer] [--only search]
 """
