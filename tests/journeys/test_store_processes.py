@@ -74,6 +74,7 @@ def written(database):
     return seen
 
 
+@pytest.mark.heavy
 def test_five_processes_write_as_fast_as_they_can(database, database_url, tmp_path):
     processes = start(database_url, tmp_path, 5, 3)
     for process in processes:
@@ -87,7 +88,7 @@ def test_five_processes_write_as_fast_as_they_can(database, database_url, tmp_pa
     assert audit.verify(database).intact
 
 
-@pytest.mark.parametrize("round", range(3))
+@pytest.mark.parametrize("round", [0, *(pytest.param(later, marks=pytest.mark.heavy) for later in (1, 2))])
 def test_kill_9_loses_nothing_acknowledged(database, database_url, tmp_path, round):
     processes = start(database_url, tmp_path, 3, 30)
     time.sleep(0.4 + 0.15 * round)

@@ -184,7 +184,8 @@ def history(desk: Desk) -> Response:
                 "step": found.steps,
                 "time": [t // 1000 for t in found.times],
                 "value": values,
-                "thinned": 0 < most <= len(values),
+                "thinned": found.means is not None,
+                "mean": found.means,
                 "min": min(real, default=None),
                 "max": max(real, default=None),
             }

@@ -89,13 +89,18 @@ class History(Struct, frozen=True, kw_only=True):
 
 
 class Columns(Struct, frozen=True, kw_only=True):
-    """One metric's history as columns of the same length. A value that is no number is `NaN`, `Infinity` or `-Infinity`."""
+    """One metric's history as columns of the same length. A value that is no number is `NaN`, `Infinity` or `-Infinity`.
+
+    Of a history that was thinned out `means` has, at the place of each value, the mean of the part that it stands for (None: of no number);
+    else it is None.
+    """
 
     key: str
     run_id: str
     times: list[int]  # microseconds UTC
     steps: list[int]
     values: list[float | str]
+    means: list[float | None] | None = None
 
 
 # ── experiments ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -49,7 +49,8 @@ _PAGES = 500
 _READS, _WRITES = "REPEATABLE READ", "SERIALIZABLE"
 #: SQLSTATEs after which a PostgreSQL write runs again: serialisation failure, deadlock, a statement that was forgotten, and a key that a
 #: concurrent write took meanwhile.
-_AGAIN = ("40001", "40P01", FORGOTTEN)
+_UNDONE = ("40001", "40P01")
+_AGAIN = (*_UNDONE, FORGOTTEN)
 _TAKEN = "23505"
 
 
@@ -445,6 +446,13 @@ def _readable(error: BaseException) -> BaseException:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if isinstance(error, exc.DataError) and "NUL" in first:
         return TreadleError("A text has a NUL character in it, which the database cannot hold.", remedy="Leave it out.", code="bad_request")
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    if state in _UNDONE:
+        return TreadleError(
+            "Others changed the same things each time that this was tried; nothing of it was kept.",
+            remedy="Repeat the call, best when less is going on.",
+            code="busy",
+        )
     broken = isinstance(error, exc.OperationalError | sqlite3.OperationalError)
     if full or (broken and ("disk is full" in first or "disk I/O error" in first or "No space left" in first)):
         return TreadleError(
@@ -452,7 +460,7 @@ def _readable(error: BaseException) -> BaseException:
             remedy="Free space on the disk that holds the home (df -h), then repeat the call: treadle doctor",
             code="storage_full",
         )
-    if broken and getattr(getattr(error, "orig", None), "sqlstate", None) not in _AGAIN and "no such table" not in first:
+    if broken and state != FORGOTTEN and "no such table" not in first:
         return TreadleError(
             f"The metadata database does not answer: {first}.",
             remedy="Check that it runs and that the address is right: treadle doctor",

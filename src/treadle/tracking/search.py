@@ -1,7 +1,7 @@
 """The verbs that find: runs, experiments, logged models, and the histories of metrics.
 
 The text of a search is read by `filters`, done by `store.queries.search` and paged by position (`pages`). For whoever encodes a long
-history itself there is `history_columns(connection, project, run_id, key, most=0)`, and `MetricColumns` through the one door: three
+history itself there is `history_columns(connection, project, run_id, key)`, and `MetricColumns` through the one door: three
 columns instead of a record a point.
 """
 
@@ -10,7 +10,7 @@ import fnmatch
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from treadle.operations import implements
@@ -148,18 +148,25 @@ class SearchVerbs:
     def metric_columns(self, connection: Connection, request: ops.MetricColumns, call: Call) -> ops.Columns:
         """One run's history as columns."""
         part = (request.along, request.low, request.high)
-        times, steps, values = history_columns(connection, request.project, request.run_id, request.key, most=request.most, part=part)
-        return ops.Columns(key=request.key, run_id=request.run_id, times=times, steps=steps, values=values)
+        points = within(_points(connection, request.project, request.run_id, request.key), *part)
+        kept, means = points, None
+        if 0 < request.most < len(points):
+            parts = list(_parts(points, request.most))
+            kept = [point for some in parts for point in _ends(some)]
+            means = [mean for some in parts for mean in [_mean(some)] * len(_ends(some))]
+        times, steps, values = _columns(kept)
+        return ops.Columns(key=request.key, run_id=request.run_id, times=times, steps=steps, values=values, means=means)
 
 
-def history_columns(
-    connection: Connection, project: str, run_id: str, key: str, *, most: int = 0, part: Part = _WHOLE
-) -> tuple[list[int], list[int], list[float | str]]:
-    """Times (microseconds), steps and values of a metric's history, or of a part of it, by time, step and value; `most` thins it out.
+def history_columns(connection: Connection, project: str, run_id: str, key: str) -> tuple[list[int], list[int], list[float | str]]:
+    """Times (microseconds), steps and values of a metric's history by time, step and value.
 
     Values that JSON has no numbers for are words: NaN, Infinity, -Infinity.
     """
-    points = thinned(within(_points(connection, project, run_id, key), *part), most)
+    return _columns(_points(connection, project, run_id, key))
+
+
+def _columns(points: list[listings.Point]) -> tuple[list[int], list[int], list[float | str]]:
     times, steps, values = [p[0] for p in points], [p[1] for p in points], [p[2] for p in points]
     told: list[float | str] = values  # type: ignore[assignment]
     if any(p[3] for p in points) or not all(map(math.isfinite, values)):
@@ -191,18 +198,31 @@ def thinned(points: list[listings.Point], most: int) -> list[listings.Point]:
     >>> thinned([(t, t, float(t == 5), 0) for t in range(10)], 4)
     [(0, 0, 0.0, 0), (1, 1, 0.0, 0), (5, 5, 1.0, 0), (9, 9, 0.0, 0)]
     """
-    if not 0 < most < len(points):
-        return points
+    return [point for some in _parts(points, most) for point in _ends(some)] if 0 < most < len(points) else points
+
+
+def _parts(points: list[listings.Point], most: int) -> Iterator[list[listings.Point]]:
+    """What of a history that is longer than `most` is drawn as one: its ends, and equal parts between them."""
     if most < 4:
-        return [points[0], points[-1]][-most:] if most < 3 else [points[0], points[len(points) // 2], points[-1]]
-    parts = (most - 2) // 2
-    inner = len(points) - 2
-    kept = [points[0]]
+        kept = [points[0], points[-1]][-most:] if most < 3 else [points[0], points[len(points) // 2], points[-1]]
+        yield from ([point] for point in kept)
+        return
+    parts, inner = (most - 2) // 2, len(points) - 2
+    yield points[:1]
     for part in range(parts):
-        some = points[1 + part * inner // parts : 1 + (part + 1) * inner // parts]
-        ends = {min(some, key=_value): None, max(some, key=_value): None}
-        kept += sorted(ends)
-    return [*kept, points[-1]]
+        yield points[1 + part * inner // parts : 1 + (part + 1) * inner // parts]
+    yield points[-1:]
+
+
+def _ends(some: list[listings.Point]) -> list[listings.Point]:
+    """The lowest and the highest, in their order."""
+    return some if len(some) == 1 else sorted({min(some, key=_value), max(some, key=_value)})
+
+
+def _mean(some: list[listings.Point]) -> float | None:
+    """The mean of those that are numbers."""
+    numbers = [point[2] for point in some if not point[3] and math.isfinite(point[2])]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _read(text: str | None, order_by: tuple[str, ...]) -> tuple[tuple[Comparison, ...], tuple[Order, ...]]:

@@ -11,6 +11,8 @@ from treadle.store.bucket import address
 from treadle.store.objects import ObjectBlobs
 from treadle.testing.blobs import BlobStoreSuite
 
+pytest.mark.heavy(BlobStoreSuite.test_whoever_is_told_that_a_blob_is_there_finds_it)
+
 
 class TestLocal(BlobStoreSuite):
     @pytest.fixture

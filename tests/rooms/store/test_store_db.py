@@ -284,6 +284,24 @@ def test_a_write_survives_the_end_of_the_connections_that_were_kept_for_it(postg
 
 
 @pytest.mark.postgres
+def test_a_write_that_others_undo_each_time_is_said_to_be_so_and_nothing_of_it_is_kept(postgres_schema, monkeypatch):
+    monkeypatch.setattr("treadle.store.db._RETRIES", 4)
+    with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
+        migrate.ensure(database)
+        tried = []
+
+        def meet(tx):
+            tried.append(home.get_value(tx, "at"))
+            other.write(lambda theirs: home.put_value(theirs, "at", str(len(tried))))
+            home.put_value(tx, "at", "mine")
+
+        with pytest.raises(TreadleError, match="Others changed", check=lambda e: e.code == "busy"):
+            database.write(meet)
+        assert tried == [None, "1", "2", "3"]
+        assert database.write(lambda tx: home.get_value(tx, "at")) == "4"
+
+
+@pytest.mark.postgres
 @pytest.mark.parametrize("toolkit", [True, False])
 def test_a_read_finds_another_connection_where_its_own_was_ended_meanwhile(postgres_schema, toolkit):
     def read():

@@ -284,6 +284,26 @@ def test_thinning_keeps_ends_and_extremes():
     assert thinned(points, 0) == thinned(points, 20_000) == points
 
 
+def test_a_thinned_line_comes_with_the_means_of_what_it_stands_for(call):
+    values: list[float | str] = [
+        0.0 if n % 10 else 10.0 for n in range(1002)
+    ]  # one in ten is high
+    values[1:51] = ["NaN"] * 50
+    values[51] = "Infinity"
+    call(ops.StartRun(project=P, run_id="skewed"))
+    call(ops.LogBatch(project=P, run_id="skewed", metrics=[Point(key="m", value=v, step=n, time=n) for n, v in enumerate(values)]))
+    found = call(ops.MetricColumns(project=P, run_id="skewed", key="m", most=42))  # twenty parts of fifty, and the ends
+    assert found.means is not None
+    assert len(found.means) == len(found.values) == len(found.steps)
+    assert (found.means[0], found.means[-1]) == (10.0, 0.0)
+    by_part = dict(zip(((step - 1) // 50 for step in found.steps), found.means, strict=True))
+    assert by_part[0] is None, "no number among them"
+    assert by_part[1] == pytest.approx(50 / 49), "the infinite one aside"
+    assert [by_part[part] for part in range(2, 20)] == [1.0] * 18
+    assert call(ops.MetricColumns(project=P, run_id="skewed", key="m", most=1002)).means is None
+    assert call(ops.MetricColumns(project=P, run_id="skewed", key="m")).means is None
+
+
 def test_a_part_of_a_history_comes_with_the_points_beside_it(call):
     first = 1_700_000_000_000_000
     points = [Point(key="m", value=float(s), step=s * 10, time=first + s * 1_000_000) for s in range(1000)]

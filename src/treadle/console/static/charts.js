@@ -153,8 +153,11 @@ window.treadleCharts = (() => {
       return;
     }
     const data = uPlot.join(lines.map((line) => {
-      const [xs, ys] = along(line, x), kept = log ? ys.map((v) => (v !== null && v <= 0 ? null : v)) : ys;
-      return percent ? [xs, smoothed(kept, percent), kept] : [xs, kept];
+      const positive = (ys) => (log ? ys.map((v) => (v !== null && v <= 0 ? null : v)) : ys);
+      const [xs, ys] = along(line, x);
+      // Of a long line only the lowest and highest of each part are here: what is smoothed is the mean of the part.
+      const middle = line.mean ? along({ ...line, value: line.mean }, x)[1] : ys;
+      return percent ? [xs, smoothed(positive(middle), percent), positive(ys)] : [xs, positive(ys)];
     }));
     const series = [{}];
     for (const line of lines) {
