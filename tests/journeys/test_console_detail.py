@@ -156,6 +156,27 @@ def test_a_run_that_is_looked_at_from_its_start_draws_each_metric_as_it_comes(ch
     page.close()
 
 
+def test_a_smoothed_line_follows_the_mean_of_what_is_skewed(chromium: Any, home: tuple[Workshop, str]) -> None:
+    from playwright.sync_api import expect
+
+    shop, url = home
+    run_id = f"0001{12:028x}"
+    shop.call(StartRun(project="default", run_id=run_id, experiment="77", name="skewed"))
+    for start in range(0, 20_000, 5_000):
+        points = [Point(key="loss", value=0.0 if step % 10 else 10.0, step=step, time=step) for step in range(start, start + 5_000)]
+        shop.call(LogBatch(project="default", run_id=run_id, metrics=points))
+    seen = Watched(chromium, f"{url}{BASE}/runs/{run_id}?smooth=90", viewport=SMALL)
+    expect(seen.page.locator("figure[data-key=loss] canvas")).to_have_count(1)
+    drawn = seen.page.evaluate(
+        "[...document.querySelectorAll('figure[data-key=loss], figure[data-key=loss] *')].find((n) => n.plot).plot.data"
+    )
+    assert len(drawn) == 3, "steps, the smoothed line, and the values behind it"
+    assert set(drawn[2]) == {0, 10}
+    assert all(abs(value - 1) < 0.3 for value in drawn[1][200:-200]), "one value in ten is ten"
+    assert seen.complaints == []
+    seen.shot("run-smoothed-light")
+
+
 def test_names_that_are_scripts_never_run(chromium: Any, home: tuple[Workshop, str]) -> None:
     shop, url = home
     run = "c" * 32

@@ -285,9 +285,7 @@ def test_thinning_keeps_ends_and_extremes():
 
 
 def test_a_thinned_line_comes_with_the_means_of_what_it_stands_for(call):
-    values: list[float | str] = [
-        0.0 if n % 10 else 10.0 for n in range(1002)
-    ]  # one in ten is high
+    values: list[float | str] = [0.0 if n % 10 else 10.0 for n in range(1002)]  # one in ten is high
     values[1:51] = ["NaN"] * 50
     values[51] = "Infinity"
     call(ops.StartRun(project=P, run_id="skewed"))
