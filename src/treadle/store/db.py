@@ -12,6 +12,7 @@ connection only. Either way writes behave as if they ran one after the other, an
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import queue
 import random
@@ -66,7 +67,7 @@ class Database:
         self._pool: ThreadPoolExecutor | None = None
         self._gate = threading.Lock()
         self._places = threading.BoundedSemaphore(_AT_ONCE)
-        self._readers, self._writers = Kept(engine, _READS, _KEPT_READERS), Kept(write_engine, _WRITES, _KEPT)
+        self._readers, self._writers = Kept(engine, _KEPT_READERS), Kept(write_engine, _KEPT)
         self._door = threading.Lock()
         self._closed = False
         self._process = os.getpid()
@@ -86,9 +87,9 @@ class Database:
             read = create_engine(url, poolclass=QueuePool, pool_size=4, max_overflow=12, isolation_level=_READS)
             write = create_engine(url, poolclass=NullPool, isolation_level=_WRITES)
             event.listen(read, "checkout", _check_alive)
-            for engine in (read, write):
+            for engine, isolation in ((read, _READS), (write, _WRITES)):
                 event.listen(engine, "before_cursor_execute", _flush)
-                event.listen(engine, "connect", _plan_once)
+                event.listen(engine, "connect", functools.partial(_set_up, isolation))
             return cls(read, write, None)
         raise TreadleError(
             f"{url.split(':')[0]!r} is no metadata database that Treadle knows.",
@@ -338,9 +339,10 @@ def _check_alive(driver: Any, _record: Any, _proxy: Any) -> None:
         raise exc.DisconnectionError
 
 
-def _plan_once(driver: Any, _record: Any) -> None:
-    """Have the server keep one plan of each prepared statement: ours are written for one index each, and a plan costs more than most."""
-    driver.execute("SET plan_cache_mode = force_generic_plan")
+def _set_up(isolation: str, driver: Any, _record: Any) -> None:
+    """Have the server isolate transactions that do not say how, and keep one plan of each prepared statement: ours are written for one
+    index each, and a plan costs more than most."""
+    driver.execute(f"SET plan_cache_mode = force_generic_plan; SET default_transaction_isolation = '{isolation}'")
     driver.commit()
 
 

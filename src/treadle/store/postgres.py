@@ -58,14 +58,13 @@ class _Asked(NamedTuple):
 
 
 class Session:
-    """Runs statements, their parameters written `%s`, in transactions of one isolation level."""
+    """Runs statements, their parameters written `%s`, in transactions of the connection's own isolation level."""
 
-    def __init__(self, connection: Connection, isolation: str):
+    def __init__(self, connection: Connection):
         driver: Any = connection.connection.driver_connection
         self._pg = driver.pgconn
         self._reader = _psycopg().adapt.Transformer(driver)
         self._dialect = connection.dialect
-        self._begin = f"BEGIN ISOLATION LEVEL {isolation}"
         self._uses: dict[str, int] = {}
         self._prepared: dict[str, bytes] = {}
         self._named = 0
@@ -180,7 +179,7 @@ class Session:
 
     def _opening(self) -> list[_Asked]:
         self._check_not_ended()
-        return [] if self.open else [self._asked(self._begin, ())]
+        return [] if self.open else [self._asked("BEGIN", ())]
 
     def _check_not_ended(self) -> None:
         if self.committing:
@@ -291,13 +290,11 @@ class Kept:
     statement does.
 
     Args:
-        isolation: of the transactions on them.
         most: so many wait at most.
     """
 
-    def __init__(self, engine: Engine, isolation: str, most: int):
+    def __init__(self, engine: Engine, most: int):
         self._engine = engine
-        self._isolation = isolation
         self._most = most
         self._waiting: list[tuple[Connection, Session]] = []
         self._closed = False
@@ -311,7 +308,7 @@ class Kept:
                 connection = self._engine.connect()
                 known: Session | None = connection.info.get(SESSION)
                 if known is None:
-                    known = connection.info[SESSION] = Session(connection, self._isolation)
+                    known = connection.info[SESSION] = Session(connection)
                 return connection, known
             session.settle()
             if alive(connection.connection.driver_connection):

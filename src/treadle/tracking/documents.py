@@ -1,6 +1,8 @@
 """Documents of runs that have ended (`store.queries.run_documents`), made behind the calls that end runs or change what has ended."""
 
-from treadle.store.db import Connection, Database
+import functools
+
+from treadle.store.db import Database
 from treadle.store.queries import run_documents
 from treadle.store.queries import tracking as queries
 
@@ -15,11 +17,10 @@ def make_documents(database: Database) -> int:
     made = 0
     while made < _MOST:
         with database.read() as connection:
-            if not run_documents.wanted(connection, 1):
-                break
-        made += database.write(_make)
+            wanted = run_documents.wanted(connection, AT_ONCE)
+        if not wanted:
+            break
+        for project, run_ids in wanted.items():
+            database.write(functools.partial(queries.make_documents, project=project, run_ids=run_ids))
+            made += len(run_ids)
     return made
-
-
-def _make(tx: Connection) -> int:
-    return queries.make_documents(tx, AT_ONCE)

@@ -303,6 +303,21 @@ def test_a_write_that_others_undo_each_time_is_said_to_be_so_and_nothing_of_it_i
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("toolkit", [True, False])
+def test_a_read_has_one_snapshot_and_a_write_is_as_if_alone(postgres_schema, toolkit):
+    def isolation(connection):
+        asked = "SHOW transaction_isolation"
+        return connection.exec_driver_sql(asked).scalar_one() if toolkit else fetch(connection, asked)[0][0]
+
+    with Database.open(postgres_schema) as database:
+        migrate.ensure(database)
+        for _ in range(5):  # on a connection that is new, and one that was kept
+            assert database.write(isolation) == "serializable"
+            with database.read() as connection:
+                assert isolation(connection) == "repeatable read"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("toolkit", [True, False])
 def test_a_read_finds_another_connection_where_its_own_was_ended_meanwhile(postgres_schema, toolkit):
     def read():
         with database.read() as connection:

@@ -20,6 +20,7 @@ from treadle.records.tracking import Lifecycle, ModelState, Point, RunHead, RunI
 from treadle.store.blobs import LocalBlobs
 from treadle.store.driver import fetch
 from treadle.store.queries import removal, run_documents, run_reads
+from treadle.store.queries import tracking as queries
 from treadle.tracking.documents import make_documents
 from treadle.tracking.service import services
 
@@ -237,6 +238,24 @@ def test_what_is_refused_leaves_it(call):
     document, rows = documents(call)["r"]
     assert document == rows
     assert document.tags == {"team": "red"}
+
+
+def test_what_happened_between_the_look_and_the_write_counts(call):
+    for run_id in ("on", "tagged", "gone"):
+        ended(call, run_id)
+        call(ops.LogBatch(project=P, run_id=run_id, tags={"reviewed": "yes"}))
+    with call.database.read() as connection:
+        wanted = run_documents.wanted(connection, 10)
+    assert sorted(wanted[P]) == ["gone", "on", "tagged"]
+    call(ops.UpdateRun(project=P, run_id="on", state=RunState.running))
+    call.database.write(lambda tx: removal.drop_runs(tx, P, ["gone"]))
+    make_documents(call.database)
+    call(ops.LogBatch(project=P, run_id="tagged", tags={"reviewed": "twice"}))
+    call.database.write(lambda tx: queries.make_documents(tx, project=P, run_ids=wanted[P]))
+    assert {run_id: document.tags["reviewed"] for run_id, (document, _) in documents(call).items()} == {"tagged": "twice"}
+    call.database.write(lambda tx: tx.exec_driver_sql("UPDATE tags SET value = 'unseen' WHERE name = 'reviewed'"))
+    call.database.write(lambda tx: queries.make_documents(tx, project=P, run_ids=wanted[P]))
+    assert documents(call)["tagged"][0].tags["reviewed"] == "twice", "one that is there is left alone"
 
 
 def test_a_run_with_a_great_many_things_has_none(call):

@@ -176,16 +176,16 @@ def wanted(connection: Connection, most: int) -> dict[str, list[str]]:
 
 
 def keep(tx: Connection, project: str, logged: dict[str, Logged]) -> None:
-    """Write the documents of runs; an empty one where there are too many things."""
+    """Write the documents of runs of which they are wanted; an empty one where there are too many things."""
     texts = {run_id: text(of) if sum(map(len, msgspec.structs.astuple(of))) <= MOST else "" for run_id, of in logged.items()}
-    statement = "UPDATE run_documents SET document = ? WHERE project = ? AND run_id = ?"
+    statement = "UPDATE run_documents SET document = ? WHERE project = ? AND run_id = ? AND document IS NULL"
     run(tx, statement, [(document, project, run_id) for run_id, document in texts.items()])
 
 
 _KEEP = (
     f"UPDATE run_documents k SET document = CASE WHEN made.things <= {MOST} THEN made.document ELSE '' END "
     f"FROM (SELECT ?::text AS project, unnest(?::text[]) AS run_id) t CROSS JOIN LATERAL {_made(MOST + 1)} made "
-    "WHERE k.project = t.project AND k.run_id = t.run_id"
+    "WHERE k.project = t.project AND k.run_id = t.run_id AND k.document IS NULL"
 )
 
 

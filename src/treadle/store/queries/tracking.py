@@ -95,15 +95,12 @@ def update_run(tx: Connection, project: str, run_id: str, values: dict[str, Any]
     put_off(tx, f"UPDATE runs SET {sets} WHERE project = ? AND run_id = ?", *values.values(), project, run_id)
 
 
-def make_documents(tx: Connection, most: int) -> int:
-    """Make some of the documents that are wanted; how many."""
-    wanted = run_documents.wanted(tx, most)
-    for project, run_ids in wanted.items():
-        if tx.dialect.name == "postgresql":
-            run_documents.keep_made(tx, project, run_ids)
-        else:
-            run_documents.keep(tx, project, run_reads.logged_to(tx, project, run_ids))
-    return sum(map(len, wanted.values()))
+def make_documents(tx: Connection, *, project: str, run_ids: Sequence[str]) -> None:
+    """Make the documents of runs of which they are wanted still."""
+    if tx.dialect.name == "postgresql":
+        run_documents.keep_made(tx, project, run_ids)
+    else:
+        run_documents.keep(tx, project, run_reads.logged_to(tx, project, run_ids))
 
 
 def run_origin(connection: Connection, project: str, run_id: str) -> dict[str, Any]:
