@@ -37,6 +37,14 @@ def fetch_together(connection: Connection, statements: Sequence[tuple[str, Seque
     return [outcome.rows for outcome in session.run_together(asked, last=last)]
 
 
+def fetch_apart(connection: Connection, statement: str, *values: Any) -> list[Any]:
+    """`fetch` of what is only looked at, and found again by what follows: it needs no snapshot in common with that."""
+    session: Session | None = connection.info.get(SESSION)
+    if session is None:
+        return fetch(connection, statement, *values)
+    return session.run_apart(_marked(connection.dialect.name, statement), values).rows
+
+
 def run(tx: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> int:
     """Run a statement for each of the rows of parameters; how many rows it changed."""
     if not rows:

@@ -119,6 +119,13 @@ class Session:
         answers = self._answers([*before, *own, *after], committing=bool(after))
         return [self._outcome(result) for result in answers[len(before) : len(before) + len(own)]]
 
+    def run_apart(self, statement: str, values: Sequence[Any]) -> Outcome:
+        """Run one statement by itself where no transaction has begun, in it where one has."""
+        if self.open or self._waiting:
+            return self.run(statement, values)
+        self._check_not_ended()
+        return self._outcome(self._answers([self._asked(statement, values)])[0])
+
     def _outcome(self, result: Any) -> Outcome:
         self._reader.set_pgresult(result)
         rows: list[tuple[Any, ...]] = self._reader.load_rows(0, result.ntuples, tuple) if result.ntuples else []

@@ -302,6 +302,20 @@ def test_a_write_that_others_undo_each_time_is_said_to_be_so_and_nothing_of_it_i
 
 
 @pytest.mark.postgres
+def test_what_is_only_looked_at_begins_no_transaction_and_joins_one_that_runs(postgres_schema):
+    count = "SELECT COUNT(*) FROM home WHERE name = ?"
+    with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
+        migrate.ensure(database)
+        with database.read() as connection:
+            assert driver.fetch_apart(connection, count, "a") == [(0,)]
+            assert not connection.info[SESSION].open
+            other.write(lambda tx: home.put_value(tx, "a", "x"))
+            assert fetch(connection, count, "a") == [(1,)]
+            other.write(lambda tx: home.put_value(tx, "b", "x"))
+            assert driver.fetch_apart(connection, count, "b") == [(0,)], "the snapshot is that of the transaction"
+
+
+@pytest.mark.postgres
 @pytest.mark.parametrize("toolkit", [True, False])
 def test_a_read_has_one_snapshot_and_a_write_is_as_if_alone(postgres_schema, toolkit):
     def isolation(connection):

@@ -243,6 +243,7 @@ def test_what_is_refused_leaves_it(call):
 def test_what_happened_between_the_look_and_the_write_counts(call):
     for run_id in ("on", "tagged", "gone"):
         ended(call, run_id)
+    for run_id in ("on", "tagged", "gone"):
         call(ops.LogBatch(project=P, run_id=run_id, tags={"reviewed": "yes"}))
     with call.database.read() as connection:
         wanted = run_documents.wanted(connection, 10)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from treadle.records.filters import Comparison, Order
-from treadle.store.driver import fetch, fetch_together
+from treadle.store.driver import fetch, fetch_apart, fetch_together
 from treadle.store.queries.conditions import (
     COLUMNS,
     STATUS,
@@ -175,10 +175,11 @@ class Matches:
         return count, found if count <= FEW else None
 
     def _few(self, driver: Driver) -> list[Row] | None:
-        """All that a range holds, where it is little: counting would read as much, and fetching all of it again."""
+        """All that a range holds, where it is little: counting would read as much, and fetching all of it again. Each is looked at again
+        (`_gathering`)."""
         text, values = all_of([self._scope(), driver.range.where])
         statement = f"SELECT d.run_id, d.created FROM {indexed(self.dialect, driver.range.table, driver.range.by)} WHERE {text} LIMIT ?"
-        rows = fetch(self.connection, statement, *values, FEW + 1)
+        rows = fetch_apart(self.connection, statement, *values, FEW + 1)
         return rows if len(rows) <= FEW else None
 
     def gathered(self, driver: Driver, after: Found | None) -> Iterator[Found]:
