@@ -160,17 +160,16 @@ class Session:
             self._answer(_Asked("ROLLBACK", (), [], None), lambda: self._pg.exec_(b"ROLLBACK"))
 
     def leave(self) -> None:
-        """`rollback` of a transaction that runs, for whoever gives the session away: its answer is taken by the next (`settle`)."""
+        """`rollback` of a transaction that runs, for whoever gives the session away: its answer is taken by the next (`settle`). Where the
+        server went meanwhile, the transaction went with it, and the next one finds it gone."""
         self._waiting.clear()
         self.ending = self.committing = self._failed = False
         self._left = True
-        try:
+        with contextlib.suppress(_psycopg().Error):
             self._pg.send_query(b"ROLLBACK")
             while self._pg.flush():
                 self._either.poll()
                 self._pg.consume_input()
-        except _psycopg().Error as error:
-            raise self._told(_Asked("ROLLBACK", (), [], None), error) from error
 
     def settle(self) -> None:
         """Take the answer that nobody waited for; a server that is gone meanwhile is seen by `lost`."""
@@ -357,9 +356,11 @@ class Kept:
 def alive(driver: Any) -> bool:
     """Whether the server still holds a connection that nobody uses, without asking it: whoever ends a connection says so first. What
     else it may say unasked (a setting was changed) is rare enough to open another connection for."""
+    if driver.pgconn.status != _OK:
+        return False
     poll = select.poll()
     poll.register(driver.pgconn.socket, select.POLLIN)
-    return driver.pgconn.status == _OK and not poll.poll(0)
+    return not poll.poll(0)
 
 
 def _psycopg() -> Any:

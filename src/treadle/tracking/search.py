@@ -20,6 +20,7 @@ from treadle.records.clock import EPOCH
 from treadle.records.errors import TreadleError
 from treadle.records.filters import Comparison, Order
 from treadle.records.ledger import Page
+from treadle.records.told import number as worded
 from treadle.records.tracking import Along, Point, View
 from treadle.store.db import Connection
 from treadle.store.queries import listings, logged_models, run_reads
@@ -32,9 +33,6 @@ from treadle.tracking.experiments import default_experiment
 MOST, MOST_MODELS, MOST_POINTS = 50_000, 10_000, 1_000_000
 #: Texts of searches up to so many characters are remembered.
 _REMEMBERED = 500
-#: A part of a history: what it is measured along, and its ends.
-Part = tuple[Along, int | None, int | None]
-_WHOLE: Part = (Along.step, None, None)
 _STAGES = {View.active: ("active",), View.deleted: ("deleted",), View.all: ()}
 _NEWEST_EXPERIMENTS = (Order("attribute", "creation_time", False), Order("attribute", "experiment_id"))
 
@@ -136,7 +134,7 @@ class SearchVerbs:
             whole = thinned(_points(connection, request.project, run_id, request.key), request.most)
             begin = bisect.bisect_right(whole, last) if number == at and last is not None else 0
             part = whole[begin : begin + left]
-            points[run_id] = [Point(key=request.key, value=_word(p[2], p[3]), step=p[1], time=p[0]) for p in part]
+            points[run_id] = [Point(key=request.key, value=worded(None if p[3] else p[2]), step=p[1], time=p[0]) for p in part]
             left -= len(part)
             rest = begin + len(part) < len(whole)
             if rest or (left == 0 and number + 1 < len(run_ids)):
@@ -147,13 +145,13 @@ class SearchVerbs:
     @implements(ops.MetricColumns)
     def metric_columns(self, connection: Connection, request: ops.MetricColumns, call: Call) -> ops.Columns:
         """One run's history as columns."""
-        part = (request.along, request.low, request.high)
-        points = within(_points(connection, request.project, request.run_id, request.key), *part)
+        whole = _points(connection, request.project, request.run_id, request.key)
+        points = within(whole, request.along, request.low, request.high)
         kept, means = points, None
         if 0 < request.most < len(points):
-            parts = list(_parts(points, request.most))
-            kept = [point for some in parts for point in _ends(some)]
-            means = [mean for some in parts for mean in [_mean(some)] * len(_ends(some))]
+            drawn = [(_ends(some), _mean(some)) for some in _parts(points, request.most)]
+            kept = [point for ends, _ in drawn for point in ends]
+            means = [mean for ends, mean in drawn for _ in ends]
         times, steps, values = _columns(kept)
         return ops.Columns(key=request.key, run_id=request.run_id, times=times, steps=steps, values=values, means=means)
 
@@ -170,7 +168,7 @@ def _columns(points: list[listings.Point]) -> tuple[list[int], list[int], list[f
     times, steps, values = [p[0] for p in points], [p[1] for p in points], [p[2] for p in points]
     told: list[float | str] = values  # type: ignore[assignment]
     if any(p[3] for p in points) or not all(map(math.isfinite, values)):
-        told = [_word(p[2], p[3]) for p in points]
+        told = [worded(None if p[3] else p[2]) for p in points]
     return times, steps, told
 
 
@@ -253,12 +251,6 @@ def check_limit(limit: int, most: int) -> None:
 
 def _value(point: listings.Point) -> float:
     return point[2]
-
-
-def _word(value: float, nan: int) -> float | str:
-    if nan:
-        return "NaN"
-    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _points(connection: Connection, project: str, run_id: str, key: str) -> list[listings.Point]:

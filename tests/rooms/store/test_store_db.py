@@ -383,6 +383,19 @@ def test_whoever_is_done_with_a_read_waits_for_no_rollback_and_the_next_one_begi
 
 
 @pytest.mark.postgres
+def test_a_read_that_has_its_answer_keeps_it_where_the_connection_ends_then_and_none_is_lost(postgres_schema):
+    with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
+        migrate.ensure(database)
+        for _ in range(20):  # more than there may be connections
+            with database.read() as connection:
+                pid = fetch(connection, "SELECT pg_backend_pid()")[0][0]
+                other.write(lambda tx, pid=pid: tx.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid}))
+        with database.read() as connection:
+            assert fetch(connection, "SELECT 1") == [(1,)]
+        assert database._read.pool.checkedout() <= 1
+
+
+@pytest.mark.postgres
 def test_a_read_whose_connection_ends_under_it_is_told_so_and_the_next_one_is_well(postgres_schema):
     with Database.open(postgres_schema) as database, Database.open(postgres_schema) as other:
         migrate.ensure(database)

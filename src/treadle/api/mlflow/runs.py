@@ -180,13 +180,13 @@ def info(context: Context, run: RunHead | RunDocument) -> dict[str, Any]:
 
 def told(context: Context, run: TrackedRun) -> dict[str, Any]:
     """A run with everything that was logged to it."""
-    tags = {**run.tags, NAME_TAG: run.name} if NAME_TAG not in run.tags and _lacks_name(run) else run.tags
+    tags = {**run.tags, NAME_TAG: run.name} if NAME_TAG not in run.tags and _may_lack_name(run) else run.tags
     return _whole(context, run, data(run.metrics, run.params, tags))
 
 
 def passed_on(context: Context, run: RunDocument) -> dict[str, Any]:
     """The same of a run whose data is in these words already."""
-    if not _lacks_name(run):
+    if not _may_lack_name(run):
         return _whole(context, run, run.data)
     found = msgspec.json.decode(run.data)
     tags = found.setdefault("tags", [])
@@ -195,7 +195,7 @@ def passed_on(context: Context, run: RunDocument) -> dict[str, Any]:
     return _whole(context, run, found)
 
 
-def _lacks_name(run: TrackedRun | RunDocument) -> bool:
+def _may_lack_name(run: TrackedRun | RunDocument) -> bool:
     """Whether a run's name may be in no tag, where clients look for it: that of a run of ours."""
     return bool(run.name) and run.run_id.startswith("run_")
 

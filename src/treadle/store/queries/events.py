@@ -104,7 +104,7 @@ def last_head(connection: Connection) -> tuple[int, str] | None:
     return None if row is None else (row[0], row[1])
 
 
-#: A statement an event costs PostgreSQL three times as much.
+#: All of them in one statement of PostgreSQL's.
 _SEAL_ALL = (
     "UPDATE events SET seq = given.seq, hash = given.hash "
     "FROM unnest(?::text[], ?::text[], ?::bigint[], ?::text[]) AS given (project, event_id, seq, hash) "

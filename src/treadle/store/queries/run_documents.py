@@ -145,8 +145,8 @@ _WHOLE = f"COALESCE({_KEPT}, (SELECT made.document FROM {_made()} made))"
 
 
 def column(dialect: str) -> str:
-    """What reads the document of a run called `t`; NULL where there is none, but PostgreSQL makes it there, which costs it and us less
-    than the rows would."""
+    """What reads the document of a run called `t`; NULL where there is none, but PostgreSQL makes it there: that costs it more than the
+    rows, and both together less."""
     return _WHOLE if dialect == "postgresql" else _KEPT
 
 
